@@ -1,0 +1,1 @@
+"""Software half: prune, quantise, reference integers, artefact. Importing it loads no torch."""

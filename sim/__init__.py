@@ -1,0 +1,1 @@
+"""Verification: the generated Verilog under Verilator and cocotb, against the integer oracle."""
