@@ -68,7 +68,7 @@ ERROR_CAUSES = {
     4: ("geometry", "packet header: cols, block_inputs or inputs differ from the build or the job"),
     5: ("weight_bits", "packet header: weight_bits differs from the build"),
     6: ("strip", "packet header: strip index out of order"),
-    7: ("count", "packet header: more columns than inputs, or more blocks than the bitmap has bits"),
+    7: ("count", "packet header: more columns than inputs, or blocks than bits in the bitmap"),
     8: ("popcount", "masks: set bits differ from the header's counts"),
     9: ("range", "masks: a bit set at or beyond the job's number of inputs"),
     10: ("params", "output parameters: mult or shift outside its range"),

@@ -1,0 +1,295 @@
+"""The artefact file: every packed layer of a model in one safetensors file, and its checks."""
+import json
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from sparseloom.model.errors import InputError
+from sparseloom.model.packed import spec
+from sparseloom.model.packed.codec import pack_bits, unpack_bits
+from sparseloom.model.packed.layer import MAX_FEATURES, PackedLayer
+
+FILE_NAME = "sparseloom.safetensors"
+METADATA_KEY = "sparseloom"
+
+_BITS = ("block_mask", "column_masks")
+_DTYPES = {"block_mask": "U8", "column_masks": "U8", "weights": "I8", "bias": "I32",
+           "mult": "U16", "shift": "U8", "lut": "I8", "weight_scale": "F32"}
+"""Tensors of a layer, ``<layer>/<field>`` in the file; ``lut`` only where there is a table."""
+_SCALARS = {"in_features": int, "out_features": int, "structure": str, "p": int, "q": int,
+            "raw": bool, "input_scale": float, "input_zero_point": int, "output_scale": float,
+            "output_zero_point": int, "lut_scale": float, "lut_zero_point": int,
+            "weight_bits": int}
+"""Fields of a layer kept in the file's metadata."""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What an artefact file holds.
+
+    Parameters
+    ----------
+    layers : dict of str to PackedLayer
+        In the order they were written.
+    metadata : dict
+        What the exporter noted: source, pruning statistics, task; plain JSON data.
+    """
+
+    layers: dict[str, PackedLayer]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def layer(self, name: str) -> PackedLayer:
+        """The layer of that name.
+
+        Raises
+        ------
+        InputError
+            If there is none; lists what there is.
+        """
+        if name not in self.layers:
+            known = ", ".join(self.layers) or "none"
+            raise InputError(f"layer {name}: not in the artefact, which has {known}")
+        return self.layers[name]
+
+
+def artefact_path(folder: str | os.PathLike) -> Path:
+    """The artefact file of a folder; a path to the file itself is taken as it is."""
+    path = Path(folder)
+    return path if path.suffix == ".safetensors" else path / FILE_NAME
+
+
+def write_artefact(folder: str | os.PathLike, layers: list[PackedLayer],
+                   metadata: dict[str, Any]) -> Path:
+    """Write the layers to ``sparseloom.safetensors``, whole or not at all.
+
+    The same layers and metadata give the same bytes.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is not there.
+    layers : list of PackedLayer
+        Names must differ.
+    metadata : dict
+        Plain JSON data.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If two layers share a name, or the metadata is not JSON.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    table: list[dict[str, Any]] = []
+    for layer in layers:
+        if any(row["name"] == layer.name for row in table):
+            raise InputError(f"layer {layer.name}: expected once, found twice")
+        arrays = _tensors(layer)
+        table.append({"name": layer.name, **{key: getattr(layer, key) for key in _SCALARS},
+                      "crc32": {key: zlib.crc32(value.tobytes())
+                                for key, value in arrays.items()}})
+        tensors |= {f"{layer.name}/{key}": value for key, value in arrays.items()}
+    body = {"format": "sparseloom", "version": spec.ARTEFACT_VERSION, "layers": table,
+            "metadata": metadata}
+    try:
+        body["crc32"] = zlib.crc32(_canonical(body))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"artefact metadata: expected plain JSON data, found {error}") from None
+    data = save(tensors, {METADATA_KEY: _canonical(body).decode()})
+    path = artefact_path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, data)
+    return path
+
+
+def _tensors(layer: PackedLayer) -> dict[str, np.ndarray]:
+    """Arrays of a layer as they stand in the file: masks as bits."""
+    arrays = {key: pack_bits(getattr(layer, key)) if key in _BITS else getattr(layer, key)
+              for key in _DTYPES if getattr(layer, key) is not None}
+    return {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def read_artefact(folder: str | os.PathLike) -> Artefact:
+    """Read an artefact and check all of it.
+
+    Parameters
+    ----------
+    folder : path
+        The artefact's folder, or the file.
+
+    Raises
+    ------
+    InputError
+        If anything does not add up: file, version, dtype, shape, popcount, CRC, range. Names
+        the layer, the field, what was expected and what was found.
+    """
+    path = artefact_path(folder)
+    if not path.is_file():
+        raise InputError(f"artefact {path}: expected a file, found none")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return _read(path, file)
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"artefact {path}: expected a whole safetensors file, found: {reason}"
+                         ) from None
+
+
+def _read(path: Path, file) -> Artefact:
+    body = _header(path, (file.metadata() or {}).get(METADATA_KEY))
+    names = set(file.keys())
+    layers: dict[str, PackedLayer] = {}
+    for row in body["layers"]:
+        _check_row(path, row)
+        name = row["name"]
+        if name in layers:
+            raise InputError(f"layer {name}: expected once, found twice")
+        arrays: dict[str, Any] = {"lut": None}
+        for key, crc in row["crc32"].items():
+            if f"{name}/{key}" not in names:
+                raise InputError(f"layer {name}, {key}: expected a tensor, found none")
+            names.remove(f"{name}/{key}")
+            arrays[key] = _tensor(file, row, key, crc)
+        arrays |= _masks(row, arrays)
+        scalars: dict[str, Any] = {key: row[key] for key in _SCALARS}
+        layers[name] = PackedLayer(name=name, **scalars, **arrays)
+    if names:
+        raise InputError(f"artefact {path}: expected no other tensor, found {sorted(names)[0]}")
+    return Artefact(layers, body["metadata"])
+
+
+def _header(path: Path, text: str | None) -> dict[str, Any]:
+    """The metadata record, its own CRC checked."""
+    if text is None:
+        raise InputError(f"artefact {path}, metadata: expected key '{METADATA_KEY}', found none")
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"artefact {path}, metadata: expected JSON, found {error}") from None
+    if not isinstance(body, dict) or body.get("format") != "sparseloom":
+        raise InputError(f"artefact {path}, format: expected 'sparseloom', found another")
+    version = body.get("version")
+    if version != spec.ARTEFACT_VERSION or not isinstance(version, int):
+        raise InputError(f"artefact {path}, version: expected {spec.ARTEFACT_VERSION}, "
+                         f"found {version!r}")
+    stored = body.pop("crc32", None)
+    try:
+        actual = zlib.crc32(_canonical(body))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"artefact {path}, metadata: expected JSON, found {error}") from None
+    if stored != actual:
+        raise InputError(f"artefact {path}, metadata crc32: expected {stored!r}, found {actual}")
+    if not isinstance(body.get("layers"), list) or not isinstance(body.get("metadata"), dict):
+        raise InputError(f"artefact {path}, metadata: expected 'layers' and 'metadata', "
+                         f"found {sorted(body)}")
+    return body
+
+
+def _check_row(path: Path, row: Any) -> None:
+    """A layer's scalars have their types, and its sizes are small enough to compute with."""
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+        raise InputError(f"artefact {path}, layers: expected a record with a name, found another")
+    name = row["name"]
+    for key, kind in _SCALARS.items():
+        if key not in row:
+            raise InputError(f"layer {name}, {key}: expected a field, found none")
+        value = row[key]
+        kinds = (int, float) if kind is float else kind
+        if not isinstance(value, kinds) or (kind is not bool and isinstance(value, bool)):
+            raise InputError(f"layer {name}, {key}: expected {kind.__name__}, found {value!r}")
+    for key in ("in_features", "out_features", "p", "q"):
+        if not 1 <= row[key] <= MAX_FEATURES:
+            raise InputError(f"layer {name}, {key}: expected 1..{MAX_FEATURES}, found {row[key]}")
+    for key, whole in (("p", "out_features"), ("q", "in_features")):
+        if row[whole] % row[key]:
+            raise InputError(f"layer {name}, {key}: expected a divisor of {whole} = {row[whole]}, "
+                             f"found {row[key]}")
+    crcs = row.get("crc32")
+    if not isinstance(crcs, dict):
+        raise InputError(f"layer {name}, crc32: expected a record, found {type(crcs).__name__}")
+    for key in _DTYPES:
+        if key not in crcs and key != "lut":
+            raise InputError(f"layer {name}, {key}: expected a crc32, found none")
+    for key in crcs:
+        if key not in _DTYPES:
+            raise InputError(f"layer {name}, crc32: expected {', '.join(_DTYPES)}, found {key!r}")
+
+
+def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
+    """One tensor of a layer with dtype and CRC checked; shapes come later, with the masks."""
+    name, outputs = row["name"], row["out_features"]
+    part = file.get_slice(f"{name}/{key}")
+    if part.get_dtype() != _DTYPES[key]:
+        raise InputError(f"layer {name}, {key}: expected {_DTYPES[key]}, found {part.get_dtype()}")
+    shape = tuple(part.get_shape())
+    blocks = (outputs // row["p"]) * (row["in_features"] // row["q"])
+    expected = {"block_mask": (-(-blocks // 8),), "lut": (spec.LUT_ENTRIES,)}.get(key, (outputs,))
+    if key not in ("column_masks", "weights") and shape != expected:
+        raise InputError(f"layer {name}, {key}: expected shape {expected}, found {shape}")
+    value = file.get_tensor(f"{name}/{key}")
+    found = zlib.crc32(np.ascontiguousarray(value).tobytes())
+    if found != crc:
+        raise InputError(f"layer {name}, {key}: expected crc32 {crc!r}, found {found}")
+    return value
+
+
+def _masks(row: dict[str, Any], arrays: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Bits to boolean masks; the number of present blocks sizes the column masks."""
+    def unpack(key: str, shape: tuple[int, int], why: str) -> np.ndarray:
+        size = -(-shape[0] * shape[1] // 8)
+        if arrays[key].shape != (size,):
+            raise InputError(f"layer {row['name']}, {key}: expected {size} bytes{why}, "
+                             f"found shape {arrays[key].shape}")
+        try:
+            return unpack_bits(arrays[key], shape)
+        except ValueError as error:
+            raise InputError(f"layer {row['name']}, {key}: expected zero bits after the last, "
+                             f"found: {error}") from None
+
+    blocks = unpack("block_mask",
+                    (row["out_features"] // row["p"], row["in_features"] // row["q"]), "")
+    present = int(blocks.sum())
+    columns = unpack("column_masks", (present, row["q"]),
+                     f" (popcount of block_mask is {present})")
+    return {"block_mask": blocks, "column_masks": columns}
+
+
+def stored_bits_per_weight(layer: PackedLayer) -> float:
+    """Bits in the file per surviving weight: weights and masks, not output parameters or CRC.
+
+    Returns
+    -------
+    float
+        ``inf`` for a layer of which nothing survived.
+    """
+    arrays = _tensors(layer)
+    stored = sum(arrays[key].nbytes * 8 for key in ("weights", *_BITS))
+    surviving = layer.surviving_weights
+    return stored / surviving if surviving else float("inf")
