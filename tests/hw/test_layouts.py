@@ -14,7 +14,7 @@ def test_layouts_follow_the_spec():
             offset += bits
         assert layout.size == offset
     assert layouts.Header.size == layouts.Trailer.size == 8 * spec.ALIGN_BYTES
-    assert layouts.OutputParams.const({"bias": -2}).bias.value == -2
+    assert layouts.OutputParams.const({"bias": -2}).bias == -2
 
 
 @pytest.mark.parametrize("bus_bits", [32, 64, 128])
