@@ -1,0 +1,60 @@
+# Two commands, `make demo` and `make test`; each does the set-up it needs.
+
+PYTHON ?= python3
+JOBS ?= 2
+MODEL ?=
+TASK ?=
+ARGS ?=
+INDEX_URL ?=
+EXTRA_INDEX_URL ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# An environment knows its own folder: a copied or moved checkout makes a new one.
+READY := $(VENV)/ready-$(shell printf '%s' '$(CURDIR)' | cksum | cut -d' ' -f1)
+TYPES := build/types/sparseloom
+
+# Through the environment, so that the demo's own `pip download` asks the same index.
+ifneq ($(strip $(INDEX_URL)),)
+export PIP_INDEX_URL := $(INDEX_URL)
+endif
+ifneq ($(strip $(EXTRA_INDEX_URL)),)
+export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
+endif
+
+.PHONY: help demo test lint setup check clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     a real encoder, pruned, quantised and proved in RTL; ends with a table"
+	@echo "              MODEL=folder-or-hub-name TASK=folder-or-name ARGS='--rows 8 --cols 8'"
+	@echo "make test     linter, type checker, every test (ARGS='-k codec' selects)"
+	@echo "make lint     linter and type checker alone"
+	@echo "make setup    the virtual environment alone ($(VENV))"
+	@echo "make clean    removes build/ and caches, keeps the environment"
+	@echo "Variables:    PYTHON=python3.12  INDEX_URL=...  EXTRA_INDEX_URL=...  JOBS=2"
+
+check:
+	@tools/check_host.sh '$(PYTHON)'
+
+$(READY): pyproject.toml constraints.txt tools/setup.sh | check
+	@tools/setup.sh '$(PYTHON)' '$(VENV)'
+	@touch $@
+
+setup: $(READY)
+
+demo: check $(READY)
+	@$(BIN)/sparseloom demo $(if $(MODEL),--model '$(MODEL)') $(if $(TASK),--task '$(TASK)') $(ARGS)
+
+lint: check $(READY)
+	@mkdir -p $(TYPES)
+	@for room in model hw sim; do ln -sfn ../../../$$room $(TYPES)/$$room; done
+	$(BIN)/ruff check
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
