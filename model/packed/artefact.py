@@ -252,7 +252,8 @@ def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
     blocks = (outputs // row["p"]) * (row["in_features"] // row["q"])
     expected = {"block_mask": (-(-blocks // 8),), "lut": (spec.LUT_ENTRIES,)}.get(key, (outputs,))
     if key not in ("column_masks", "weights") and shape != expected:
-        raise InputError(f"layer {name}, {key}: expected shape {expected}, found {shape}")
+        raise InputError(f"layer {name}, {key}: expected shape {expected}, "
+                         f"found shape {shape}")
     value = file.get_tensor(f"{name}/{key}")
     found = zlib.crc32(np.ascontiguousarray(value).tobytes())
     if found != crc:
