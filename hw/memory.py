@@ -63,8 +63,9 @@ class SimpleDualPort(wiring.Component):
     def _generic(self, m):
         """A memory that synthesis infers, with its output register as plain flip-flops."""
         # Without no_rw_check yosys would keep the simulated read-during-write by added logic.
+        attrs: dict = {"no_rw_check": 1}
         m.submodules.words = words = Memory(shape=self._shape, depth=self._depth, init=[],
-                                            attrs={"no_rw_check": 1})
+                                            attrs=attrs)
         write = words.write_port()
         read = words.read_port()
         read_q = Signal(self._shape, reset_less=True)

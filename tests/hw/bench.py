@@ -1,11 +1,12 @@
 """Help for tests of single components: drive a stream, take from a stream, run with a limit."""
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
-Testbench = Callable[..., Awaitable[None]]
+Testbench = Callable[..., Coroutine[Any, Any, None]]
 
 
 async def put(ctx, stream, payload) -> None:

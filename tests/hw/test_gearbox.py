@@ -4,8 +4,7 @@ import random
 import pytest
 
 from sparseloom.hw.gearbox import Gearbox
-
-from .bench import get, pause, put, run, watch
+from tests.hw.bench import get, pause, put, run, watch
 
 WIDTHS = [(1, 1), (4, 4), (8, 12), (12, 8), (8, 5), (5, 8), (16, 1), (1, 16), (3, 4), (12, 4),
           (4, 12), (16, 31)]

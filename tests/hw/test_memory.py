@@ -6,8 +6,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from sparseloom.hw.memory import SimpleDualPort
-
-from .bench import run
+from tests.hw.bench import run
 
 WORD = data.StructLayout({"k": 5, "w": signed(8)})
 

@@ -4,8 +4,7 @@ import random
 import pytest
 
 from sparseloom.hw.multiplier import Multiplier
-
-from .bench import run
+from tests.hw.bench import run
 
 
 @pytest.mark.parametrize(("a_bits", "b_bits"), [(8, 8), (32, 17), (1, 3)])
