@@ -1,0 +1,232 @@
+"""What the demo found: one record, written as JSON and shown as a table."""
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sparseloom.model.packed.cycles import ideal_cycles
+from sparseloom.model.packed.layer import PackedLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFigures:
+    """One pruned layer through the RTL, beside the same layer unpruned.
+
+    Parameters
+    ----------
+    name : str
+        As in the model.
+    shape : tuple of int
+        (out_features, in_features).
+    density : float
+        Surviving weights / all weights.
+    ideal_cycles : int
+        Columns that must run, summed over strips, times token groups.
+    cycles : int
+        Measured: first beat of work to last result, as the bench counts them.
+    utilisation : float
+        ideal_cycles / cycles.
+    dense_cycles : int
+        Measured on the same layer unpruned, same RTL, same number of tokens.
+    dense_utilisation : float
+        The unpruned layer's ideal / measured cycles.
+    speedup_vs_dense : float
+        dense_cycles / cycles.
+    speedup_over_compression : float
+        speedup_vs_dense * density: 1 when pruning to 1/n of the weights runs n times faster.
+    tokens : int
+        M, so that ``tokens * out_features`` results must come.
+    outputs, dense_outputs : int
+        Results that came and were compared with the oracle.
+    mismatches, dense_mismatches : int
+        Results that differ from it.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    density: float
+    ideal_cycles: int
+    cycles: int
+    utilisation: float
+    dense_cycles: int
+    dense_utilisation: float
+    speedup_vs_dense: float
+    speedup_over_compression: float
+    tokens: int
+    outputs: int
+    mismatches: int
+    dense_outputs: int
+    dense_mismatches: int
+
+    @property
+    def exact(self) -> bool:
+        """Every output was compared and none differed, pruned and unpruned."""
+        expected = self.tokens * self.shape[0]
+        return (self.mismatches == self.dense_mismatches == 0
+                and self.outputs == self.dense_outputs == expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One simulated layer, reduced to what the report needs.
+
+    Parameters
+    ----------
+    cycles : int
+        Clock cycles of the job.
+    outputs : int
+        Results compared.
+    mismatches : int
+        Results that differ.
+    """
+
+    cycles: int
+    outputs: int
+    mismatches: int
+
+
+def layer_figures(pruned: PackedLayer, dense: PackedLayer, pruned_run: Measured,
+                  dense_run: Measured, *, rows: int, cols: int, tokens: int) -> LayerFigures:
+    """Put the two runs of one layer side by side.
+
+    Parameters
+    ----------
+    pruned, dense : PackedLayer
+        The same layer of the same model, pruned and not.
+    pruned_run, dense_run : Measured
+        What the simulation found.
+    rows, cols, tokens : int
+        R, C and M.
+
+    Raises
+    ------
+    ValueError
+        If the two are not the same layer, or a run took no cycles.
+    """
+    shape = (pruned.out_features, pruned.in_features)
+    if (pruned.name, shape) != (dense.name, (dense.out_features, dense.in_features)):
+        raise ValueError(f"layers differ: {pruned.name} {shape} and {dense.name}")
+    if pruned_run.cycles < 1 or dense_run.cycles < 1:
+        raise ValueError(f"layer {pruned.name}: a run took no cycles")
+    ideal, dense_ideal = (ideal_cycles(layer, rows=rows, cols=cols, tokens=tokens)
+                          for layer in (pruned, dense))
+    speedup = dense_run.cycles / pruned_run.cycles
+    return LayerFigures(
+        name=pruned.name, shape=shape, density=pruned.density,
+        ideal_cycles=ideal, cycles=pruned_run.cycles, utilisation=ideal / pruned_run.cycles,
+        dense_cycles=dense_run.cycles, dense_utilisation=dense_ideal / dense_run.cycles,
+        speedup_vs_dense=speedup, speedup_over_compression=speedup * pruned.density,
+        tokens=tokens, outputs=pruned_run.outputs, mismatches=pruned_run.mismatches,
+        dense_outputs=dense_run.outputs, dense_mismatches=dense_run.mismatches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoReport:
+    """Everything that the demo measured.
+
+    Parameters
+    ----------
+    task, model, metric : str
+        What was run, and what the scores mean.
+    score : dict of str to float
+        ``dense``, ``pruned`` (both floating point) and ``integer`` (pruned, int8), on the
+        metric's own scale: 0.867 is what the table shows as 86.7.
+    compression : float
+        Weights of the encoder's Linear layers, all / surviving.
+    stored_bits_per_weight : float
+        Bits of weights and masks per surviving weight.
+    seconds : float
+        Wall time of the whole flow.
+    stages : dict of str to float
+        The same by stage, in seconds.
+    tokens, seed : int
+        Tokens that went through each layer; seed of training.
+    geometry : dict
+        Settings of the build that was simulated.
+    layers : list of LayerFigures
+    versions : dict of str to str
+        Of the packages that decide the result.
+    """
+
+    task: str
+    model: str
+    metric: str
+    score: dict[str, float]
+    compression: float
+    stored_bits_per_weight: float
+    seconds: float
+    stages: dict[str, float]
+    tokens: int
+    seed: int
+    geometry: dict[str, int | str]
+    layers: list[LayerFigures]
+    versions: dict[str, str]
+
+    @property
+    def exact(self) -> bool:
+        """Every layer ran and was exact."""
+        return bool(self.layers) and all(layer.exact for layer in self.layers)
+
+    def total(self) -> dict[str, float]:
+        """Cycles and speed-up of all layers together."""
+        dense = sum(layer.dense_cycles for layer in self.layers)
+        cycles = sum(layer.cycles for layer in self.layers)
+        ideal = sum(layer.ideal_cycles for layer in self.layers)
+        return {"ideal_cycles": ideal, "cycles": cycles, "dense_cycles": dense,
+                "utilisation": ideal / cycles, "speedup_vs_dense": dense / cycles,
+                "outputs": sum(layer.outputs for layer in self.layers),
+                "mismatches": sum(layer.mismatches + layer.dense_mismatches
+                                  for layer in self.layers)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "exact": self.exact, "total": self.total()}
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(self.as_dict(), file, indent=2)
+                file.write("\n")
+            os.replace(part, path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+    def show(self, console: Console) -> None:
+        """Print the table of layers and the scores."""
+        rows, cols = self.geometry["rows"], self.geometry["cols"]
+        table = Table(title=f"{self.model}, {self.task}: {self.tokens} tokens through the "
+                            f"{rows} × {cols} array in RTL", title_justify="left")
+        table.add_column("layer", overflow="fold")
+        for heading in ("shape", "density", "ideal cycles", "cycles", "utilisation",
+                        "dense cycles", "speed-up", "of compression", "outputs"):
+            table.add_column(heading, justify="right")
+        table.add_column("bit-exact")
+        for layer in self.layers:
+            table.add_row(
+                layer.name, "×".join(map(str, layer.shape)), f"{layer.density:.3f}",
+                f"{layer.ideal_cycles:,}", f"{layer.cycles:,}", f"{layer.utilisation:.3f}",
+                f"{layer.dense_cycles:,}", f"{layer.speedup_vs_dense:.2f}×",
+                f"{layer.speedup_over_compression:.3f}", f"{layer.outputs:,}",
+                "yes" if layer.exact else
+                f"NO: {layer.mismatches + layer.dense_mismatches:,} differ")
+        total = self.total()
+        table.add_section()
+        table.add_row("all", "", "", f"{total['ideal_cycles']:,}", f"{total['cycles']:,}",
+                      f"{total['utilisation']:.3f}", f"{total['dense_cycles']:,}",
+                      f"{total['speedup_vs_dense']:.2f}×", "", f"{total['outputs']:,}",
+                      "yes" if self.exact else "NO")
+        console.print(table)
+        scores = "   ".join(f"{name} {100 * value:.1f}" for name, value in self.score.items())
+        console.print(f"{self.task} {self.metric} × 100:  {scores}", highlight=False)
+        console.print(f"encoder weights: {self.compression:.2f}× fewer, "
+                      f"{self.stored_bits_per_weight:.2f} bits stored per surviving weight; "
+                      f"{self.seconds:.0f} s in all", highlight=False)
