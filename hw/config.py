@@ -105,6 +105,14 @@ class ArrayConfig:
         """Bits of the longest block bitmap."""
         return -(-self.max_k // self.block_inputs)
 
+    @property
+    def result_words(self) -> int:
+        """Words of ``lanes`` results held between post-processing and the result stream.
+
+        Two tiles, so that one fills while the other leaves.
+        """
+        return 2 * self.cols * (self.rows // self.post_lanes)
+
     def to_dict(self) -> dict[str, int | str]:
         """Settings as plain data, for the manifest."""
         return asdict(self)

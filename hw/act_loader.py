@@ -1,0 +1,156 @@
+"""Loads a job's activations into one half of the activation buffer."""
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
+from sparseloom.hw.layouts import beat_layout, write_signature
+
+
+class ActLoader(wiring.Component):
+    """From beats to words ``x[k, R tokens]`` at ``half, group * K + k``.
+
+    The stream's order is block of ``cols`` channels, token group, channel, so that the results of
+    one job are the activations of the next. Loads into the halves in turn, each while it is free.
+
+    Parameters
+    ----------
+    rows, cols, max_k, act_words, bus_bits : int
+        As in :class:`~sparseloom.hw.config.ArrayConfig`.
+
+    Members
+    -------
+    i : In(stream of beat_layout(bus_bits))
+        Not ready until a job waits and a half is free; one beat a cycle at most.
+    stage : Out(stage_signature)
+        To the job queue.
+    write : Out(write_signature(2 * 2**n, rows bytes))
+        To the buffer; address ``half * 2**n + word`` with ``2**n >= act_words``.
+    ready : Out(1)
+        A loaded half waits to be walked.
+    take : In(1)
+        On to the next job's half.
+    release : In(1)
+        The oldest half may be loaded anew.
+    error : Out(8)
+        Cause code for one cycle, else 0.
+    """
+
+    HALVES = 2
+
+    class _State(enum.Enum):
+        WAIT = 0   # for a job and a free half
+        LOAD = 1
+        FLUSH = 2  # the gearbox gives out the padding behind the last word
+
+    def __init__(self, *, rows: int, cols: int, max_k: int, act_words: int, bus_bits: int):
+        self.rows, self.cols, self.max_k = rows, cols, max_k
+        self.act_words, self.bus_bits = act_words, bus_bits
+        self.half_words = 1 << (act_words - 1).bit_length()
+        job = job_layout(rows=rows, max_k=max_k, act_words=act_words)
+        super().__init__({
+            "i": In(stream.Signature(beat_layout(bus_bits))),
+            "stage": Out(stage_signature(job)),
+            "write": Out(write_signature(self.HALVES * self.half_words,
+                                         data.ArrayLayout(signed(8), rows))),
+            "ready": Out(1), "take": In(1), "release": In(1),
+            "error": Out(8),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bus_bytes = self.bus_bits // 8
+        m.submodules.gearbox = gearbox = Gearbox(bus_bytes, self.rows)
+        job = self.stage.job
+        state = Signal(self._State)
+        half = Signal(range(self.HALVES))
+        loaded, waiting = Signal(range(self.HALVES + 1)), Signal(range(self.HALVES + 1))
+
+        # Where the next word goes: channel block, group, channel of the block.
+        block, channel = Signal(range(self.max_k + 1)), Signal(range(self.cols))
+        group, base = Signal(range(self.act_words)), Signal(range(self.act_words + self.max_k))
+        k = Signal(range(self.max_k + self.cols))
+        end_of_block, end_of_group, end_of_job = Signal(), Signal(), Signal()
+        m.d.comb += [
+            k.eq(block + channel),
+            end_of_block.eq((channel == self.cols - 1) | (k + 1 == job.inputs)),
+            end_of_group.eq(end_of_block & (group + 1 == job.groups)),
+            end_of_job.eq(end_of_group & (k + 1 == job.inputs)),
+        ]
+
+        # Bytes taken from the stream and not yet given out as words.
+        balance = Signal(range(3 * bus_bytes + 3 * self.rows + 1))
+        ended = Signal()  # TLAST was taken
+        keep, full, contiguous = self.i.payload.keep, Signal(), Signal()
+        taken, kept = Signal(), Signal(range(bus_bytes + 1))
+        m.d.comb += [
+            full.eq(keep.all()),
+            contiguous.eq((keep & (keep + 1)[:bus_bytes]) == 0),
+            kept.eq(sum(keep[byte] for byte in range(bus_bytes))),
+            gearbox.i.payload.data.eq(self.i.payload.data),
+            gearbox.i.payload.last.eq(self.i.payload.last),
+        ]
+        with m.If((state == self._State.LOAD) & ~ended):
+            m.d.comb += [
+                gearbox.i.valid.eq(self.i.valid),
+                self.i.ready.eq(gearbox.i.ready),
+            ]
+        m.d.comb += taken.eq(self.i.valid & self.i.ready)
+        with m.If(taken & self.i.payload.last):
+            m.d.sync += ended.eq(1)
+
+        word, word_taken = gearbox.o.payload, Signal()
+        m.d.comb += [
+            word_taken.eq((state == self._State.LOAD) & gearbox.o.valid),
+            gearbox.o.ready.eq(state != self._State.WAIT),
+            self.write.en.eq(word_taken),
+            self.write.addr.eq(half * self.half_words + base + k),
+            self.write.data.eq(word.data),
+        ]
+        m.d.sync += balance.eq(balance + (kept & taken.replicate(len(kept)))
+                               - (self.rows & word_taken.replicate(self.rows.bit_length())))
+
+        finished = Signal()
+        with m.Switch(state):
+            with m.Case(self._State.WAIT):
+                m.d.sync += [block.eq(0), channel.eq(0), group.eq(0), base.eq(0),
+                             balance.eq(0), ended.eq(0)]
+                with m.If(self.stage.valid & (loaded != self.HALVES)):
+                    m.d.sync += state.eq(self._State.LOAD)
+            with m.Case(self._State.LOAD):
+                with m.If(word_taken):
+                    m.d.sync += channel.eq(channel + 1)
+                    with m.If(end_of_block):
+                        m.d.sync += [channel.eq(0), group.eq(group + 1),
+                                     base.eq(base + job.inputs)]
+                    with m.If(end_of_group):
+                        m.d.sync += [group.eq(0), base.eq(0), block.eq(block + self.cols)]
+                    with m.If(end_of_job):
+                        m.d.sync += state.eq(self._State.FLUSH)
+                        with m.If(word.last):
+                            m.d.comb += finished.eq(1)
+                            m.d.sync += state.eq(self._State.WAIT)
+            with m.Case(self._State.FLUSH):
+                with m.If(gearbox.o.valid & word.last):
+                    m.d.comb += finished.eq(1)
+                    m.d.sync += state.eq(self._State.WAIT)
+
+        m.d.comb += [self.stage.next.eq(finished), self.ready.eq(waiting != 0)]
+        m.d.sync += [
+            loaded.eq(loaded + finished - self.release),
+            waiting.eq(waiting + finished - self.take),
+        ]
+        with m.If(finished):
+            m.d.sync += half.eq(half + 1)
+
+        error = Signal(8)
+        with m.If(taken & ~(contiguous & keep[0] & (full | self.i.payload.last))):
+            m.d.comb += error.eq(CAUSES["acts_keep"])
+        with m.Elif(word_taken):
+            with m.If((balance < self.rows) | (word.last & ~end_of_job)):
+                m.d.comb += error.eq(CAUSES["acts_early_last"])
+            with m.Elif(end_of_job & (~ended | (balance != self.rows))):
+                m.d.comb += error.eq(CAUSES["acts_late_last"])
+        m.d.comb += self.error.eq(error)
+        return m

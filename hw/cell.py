@@ -1,0 +1,87 @@
+"""One multiply-accumulate cell of the systolic array."""
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.multiplier import Multiplier
+
+
+class Cell(wiring.Component):
+    """Multiply, accumulate, hand everything on to the next cell one cycle later.
+
+    A dot product is the run of cycles from the one with ``first`` to the one with ``last``; cycles
+    outside a run are harmless, since ``first`` begins a new sum and nothing else is kept. The
+    finished sum moves into the drain register, so that the next run may follow at once.
+
+    Parameters
+    ----------
+    sum_bits : int
+        Width of the accumulator; wide enough that no run overflows.
+    target : str
+        Technology body of the multiplier.
+
+    Members
+    -------
+    x, w : In(signed(8))
+        Activation from the left, weight from above.
+    first, last : In(1)
+        Run markers, moving right with ``x``.
+    shift : In(1)
+        Take the right neighbour's drained sum; moves right, one cell a cycle.
+    drain_right : In(signed(sum_bits))
+        The right neighbour's ``drained``.
+    x_right, w_down, first_right, last_right, shift_right : Out
+        The same, one cycle later.
+    drained : Out(signed(sum_bits))
+        Holds a sum from ``CAPTURE_LATENCY`` cycles after its ``last`` until shifted or replaced.
+
+    Notes
+    -----
+    No handshake: every latency is counted. Two ``shift`` pulses are at least two cycles apart,
+    because pulses move right while sums move left.
+    """
+
+    CAPTURE_LATENCY = Multiplier.LATENCY + 2
+    """From ``last`` at the inputs to the sum in ``drained``: product, accumulator, drain."""
+
+    def __init__(self, *, sum_bits: int, target: str = "generic"):
+        if sum_bits < 16:
+            raise ValueError(f"sum_bits must be at least 16 (one product), not {sum_bits!r}")
+        self.sum_bits = sum_bits
+        self.target = target
+        super().__init__({
+            "x": In(signed(8)), "w": In(signed(8)),
+            "first": In(1), "last": In(1), "shift": In(1),
+            "drain_right": In(signed(sum_bits)),
+            "x_right": Out(signed(8)), "w_down": Out(signed(8)),
+            "first_right": Out(1), "last_right": Out(1), "shift_right": Out(1),
+            "drained": Out(signed(sum_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += [
+            self.x_right.eq(self.x), self.w_down.eq(self.w),
+            self.first_right.eq(self.first), self.last_right.eq(self.last),
+            self.shift_right.eq(self.shift),
+        ]
+        m.submodules.multiplier = multiplier = Multiplier(a_bits=8, b_bits=8, target=self.target)
+        m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.w)]
+
+        first, last = self.first, self.last
+        for stage in range(Multiplier.LATENCY):
+            first_q, last_q = Signal(name=f"first_{stage}"), Signal(name=f"last_{stage}")
+            m.d.sync += [first_q.eq(first), last_q.eq(last)]
+            first, last = first_q, last_q
+        total = Signal(signed(self.sum_bits), reset_less=True)
+        capture = Signal()
+        m.d.sync += capture.eq(last)
+        with m.If(first):
+            m.d.sync += total.eq(multiplier.product)
+        with m.Else():
+            m.d.sync += total.eq(total + multiplier.product)
+        with m.If(capture):
+            m.d.sync += self.drained.eq(total)
+        with m.Elif(self.shift):
+            m.d.sync += self.drained.eq(self.drain_right)
+        return m

@@ -1,0 +1,157 @@
+"""Reads finished tiles off the array's left edge, a few sums a cycle, with their parameters."""
+from amaranth.hdl import Array as Mux
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.array import drain_spacing, tile_spacing
+from sparseloom.hw.layouts import ScaleParams, read_signature
+from sparseloom.hw.memory import SimpleDualPort
+
+PARAM_BANKS = 4
+"""Strips whose output parameters are held: one loading, one computing, one draining, one spare."""
+
+
+def tile_layout(*, rows: int, cols: int) -> data.StructLayout:
+    """What post-processing must know of a tile.
+
+    ``channels`` outputs (1 to cols) of ``tokens`` rows (1 to rows); ``bank`` of the parameters;
+    the job's ``zero_point``, ``raw``, ``lut`` and ``lut_bank``; ``last`` tile of the job.
+    """
+    return data.StructLayout({
+        "channels": range(cols + 1), "tokens": range(rows + 1), "bank": range(PARAM_BANKS),
+        "zero_point": signed(8), "raw": 1, "lut": 1, "lut_bank": 1, "last": 1,
+    })
+
+
+class Drain(wiring.Component):
+    """From the end of a tile to a stream of sums for the post-processor.
+
+    ``tile_end`` comes with the tile's last column; the drain waits ``latency`` cycles until the
+    array shows its sums, then reads ``lanes`` sums a cycle: each output in turn,
+    each row group in turn. It never waits, so the taker has room for a whole tile before the tile
+    is issued. Tile ends are at least :func:`~sparseloom.hw.array.tile_spacing` cycles apart.
+
+    Parameters
+    ----------
+    rows, cols, sum_bits, lanes : int
+        Of the array; ``lanes`` divides ``rows``.
+    latency : int
+        Cycles from ``tile_end`` until ``edge`` shows the whole first column of sums.
+
+    Members
+    -------
+    tile_end : In(1)
+    tile : In(tile_layout(...))
+        Sampled with ``tile_end``.
+    edge : In(ArrayLayout(signed(sum_bits), rows))
+    shift : Out(1)
+        To the array.
+    params : In(read signature)
+        Parameter memory, address ``bank * cols + channel``.
+    valid : Out(1)
+    sums : Out(ArrayLayout(signed(sum_bits), lanes))
+    scale : Out(ScaleParams)
+    keep : Out(lanes)
+        Lanes that hold a token.
+    o_tile : Out(tile_layout(...))
+        The tile these sums belong to.
+    last : Out(1)
+        Last sums of the job.
+    """
+
+    def __init__(self, *, rows: int, cols: int, sum_bits: int, lanes: int, latency: int):
+        if rows % lanes:
+            raise ValueError(f"lanes must divide rows = {rows}, not {lanes!r}")
+        if latency <= SimpleDualPort.LATENCY:
+            raise ValueError(f"latency must be above {SimpleDualPort.LATENCY} (the parameters'), "
+                             f"not {latency!r}")
+        self.rows, self.cols, self.lanes, self.sum_bits = rows, cols, lanes, sum_bits
+        self.latency = latency
+        tile = tile_layout(rows=rows, cols=cols)
+        super().__init__({
+            "tile_end": In(1), "tile": In(tile),
+            "edge": In(data.ArrayLayout(signed(sum_bits), rows)),
+            "shift": Out(1),
+            "params": Out(read_signature(PARAM_BANKS * cols, ScaleParams)),
+            "valid": Out(1),
+            "sums": Out(data.ArrayLayout(signed(sum_bits), lanes)),
+            "scale": Out(ScaleParams),
+            "keep": Out(lanes),
+            "o_tile": Out(tile),
+            "last": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        parts = self.rows // self.lanes
+        spacing = drain_spacing(rows=self.rows, cols=self.cols, lanes=self.lanes)
+        lookahead = SimpleDualPort.LATENCY
+        # The walk starts `lookahead` cycles before the edge is readable, less the register between.
+        wait = self.latency - lookahead - 1
+
+        # Tiles that wait for their sums, oldest at `head`; their spacing bounds their number.
+        in_flight = 1 << (wait // tile_spacing(rows=self.rows, cols=self.cols, lanes=self.lanes)
+                          + 1).bit_length()
+        pending = Signal(data.ArrayLayout(self.tile.shape(), in_flight))
+        head, tail = Signal(range(in_flight)), Signal(range(in_flight))
+        with m.If(self.tile_end):
+            m.d.sync += [pending[tail].eq(self.tile), tail.eq(tail + 1)]
+        start = self.tile_end
+        for stage in range(wait):
+            start_q = Signal(name=f"start_{stage}")
+            m.d.sync += start_q.eq(start)
+            start = start_q
+
+        walking = Signal()
+        tile = Signal(self.tile.shape())
+        channel, phase = Signal(range(self.cols)), Signal(range(max(spacing, 2)))
+        end_of_channel, end_of_tile = Signal(), Signal()
+        m.d.comb += [
+            end_of_channel.eq(phase == spacing - 1),
+            end_of_tile.eq(end_of_channel & (channel + 1 == tile.channels)),
+        ]
+        with m.If(walking):
+            m.d.sync += phase.eq(phase + 1)
+            with m.If(end_of_channel):
+                m.d.sync += [phase.eq(0), channel.eq(channel + 1)]
+            with m.If(end_of_tile):
+                m.d.sync += walking.eq(0)
+        with m.If(start):
+            m.d.sync += [walking.eq(1), phase.eq(0), channel.eq(0),
+                         tile.eq(pending[head] if wait else self.tile), head.eq(head + 1)]
+
+        reads = Signal()
+        m.d.comb += [
+            reads.eq(walking & (phase < parts)),
+            self.params.addr.eq(tile.bank * self.cols + channel),
+        ]
+        walk = Signal(data.StructLayout({
+            "reads": 1, "shift": 1, "phase": phase.shape(), "last": 1, "tile": self.tile.shape()}))
+        m.d.comb += [
+            walk.reads.eq(reads),
+            walk.shift.eq(walking & end_of_channel & ~end_of_tile),
+            walk.phase.eq(phase),
+            walk.last.eq(tile.last & (channel + 1 == tile.channels) & (phase == parts - 1)),
+            walk.tile.eq(tile),
+        ]
+        # The edge is read when its parameters arrive; both are registered once more.
+        for stage in range(lookahead):
+            walk_q = Signal(walk.shape(), name=f"walk_{stage}")
+            m.d.sync += walk_q.eq(walk)
+            walk = walk_q
+        m.d.comb += self.shift.eq(walk.shift)
+        groups = Mux([data.View(self.sums.shape(), self.edge.as_value()[
+            part * self.lanes * self.sum_bits:(part + 1) * self.lanes * self.sum_bits])
+            for part in range(parts)])
+        tokens_before = Mux([part * self.lanes for part in range(parts)])
+        m.d.sync += [
+            self.valid.eq(walk.reads),
+            self.sums.eq(groups[walk.phase]),
+            self.scale.eq(self.params.data),
+            self.o_tile.eq(walk.tile),
+            self.last.eq(walk.last),
+        ]
+        for lane in range(self.lanes):
+            m.d.sync += self.keep[lane].eq(tokens_before[walk.phase] + lane < walk.tile.tokens)
+        return m

@@ -1,0 +1,126 @@
+"""Expands a strip's block bitmap and column masks into input indices."""
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class MaskExpand(wiring.Component):
+    """From masks to the indices of the columns that survived, ascending, each once.
+
+    One block of the bitmap is looked at in a cycle, and one index leaves in a cycle; while a block
+    with several survivors empties, the scan runs at most one present block ahead.
+
+    Parameters
+    ----------
+    beat_bits : int
+        Width of the bitmap and mask words, a multiple of ``block_inputs``.
+    block_inputs : int
+        Inputs per block, a power of two.
+    max_k : int
+        Largest number of inputs.
+
+    Members
+    -------
+    start : In(1)
+        Begin a strip: drops all state, samples ``inputs``. Words are taken from the next cycle on.
+    inputs : In(range(max_k + 1))
+        K of the strip, at least 1.
+    bitmap, masks : In(stream of beat_bits)
+        Least significant bit first; ``masks`` holds those of the present blocks only.
+    valid : Out(1)
+        ``k`` is an index, in this cycle. There is no back-pressure.
+    k : Out(range(max_k))
+    blocks : Out
+        Present blocks met so far.
+    out_of_range : Out(1)
+        Sticky: a bit is set at or beyond ``inputs``; its index is not given out.
+    starved : Out(1)
+        The scan needs a mask and none is there. For ever so, if the stream has ended.
+    done : Out(1)
+        All blocks are expanded, ``blocks`` and ``out_of_range`` are final; stays up until
+        ``start``.
+    """
+
+    def __init__(self, *, beat_bits: int, block_inputs: int, max_k: int):
+        if block_inputs & (block_inputs - 1) or block_inputs < 2:
+            raise ValueError(f"block_inputs must be a power of two, not {block_inputs!r}")
+        if beat_bits % block_inputs:
+            raise ValueError(f"beat_bits must be a multiple of block_inputs = {block_inputs}, "
+                             f"not {beat_bits!r}")
+        self.beat_bits, self.block_inputs, self.max_k = beat_bits, block_inputs, max_k
+        max_blocks = -(-max_k // block_inputs)
+        super().__init__({
+            "start": In(1), "inputs": In(range(max_k + 1)),
+            "bitmap": In(stream.Signature(beat_bits)), "masks": In(stream.Signature(beat_bits)),
+            "valid": Out(1), "k": Out(range(max_k)),
+            "blocks": Out(range(max_blocks + 1)),
+            "out_of_range": Out(1), "starved": Out(1), "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        q, max_blocks = self.block_inputs, -(-self.max_k // self.block_inputs)
+        q_log = q.bit_length() - 1
+        masks_per_beat = self.beat_bits // q
+
+        # Stage 1: the bitmap, one block a cycle.
+        inputs = Signal(range(self.max_k + 1))
+        scanned, total = Signal(range(max_blocks + 1)), Signal(range(max_blocks + 1))
+        bits, bits_left = Signal(self.beat_bits), Signal(range(self.beat_bits + 1))
+        mask_beat, masks_left = Signal(self.beat_bits), Signal(range(masks_per_beat + 1))
+        running, scan_done = Signal(), Signal()
+        # Stage 2: one block's mask, one index a cycle.
+        mask, block = Signal(q), Signal(range(max_blocks))
+        rest = Signal(q)
+        free, advance, take = Signal(), Signal(), Signal()
+        m.d.comb += [
+            rest.eq(mask & (mask - 1)),
+            free.eq(rest == 0),
+            scan_done.eq(scanned == total),
+            take.eq(bits[0] & (masks_left != 0) & free),
+            advance.eq(running & ~scan_done & (bits_left != 0) & (~bits[0] | take)),
+            self.bitmap.ready.eq(running & ~scan_done & (bits_left == 0)),
+            self.masks.ready.eq(running & (masks_left == 0)),
+            self.starved.eq(running & ~scan_done & bits[0] & (masks_left == 0)
+                            & ~self.masks.valid),
+        ]
+        m.d.sync += self.done.eq(running & scan_done & (mask == 0))
+        with m.If(self.bitmap.ready & self.bitmap.valid):
+            m.d.sync += [bits.eq(self.bitmap.payload), bits_left.eq(self.beat_bits)]
+        with m.If(self.masks.ready & self.masks.valid):
+            m.d.sync += [mask_beat.eq(self.masks.payload), masks_left.eq(masks_per_beat)]
+        m.d.sync += mask.eq(rest)
+        with m.If(advance):
+            m.d.sync += [bits.eq(bits >> 1), bits_left.eq(bits_left - 1), scanned.eq(scanned + 1)]
+            with m.If(take):
+                m.d.sync += [
+                    mask.eq(mask_beat[:q]), block.eq(scanned),
+                    mask_beat.eq(mask_beat >> q), masks_left.eq(masks_left - 1),
+                    self.blocks.eq(self.blocks + 1),
+                ]
+
+        one_hot, index = Signal(q), Signal(q_log)
+        k = Signal(range(max(max_blocks * q, 2)))
+        m.d.comb += [
+            one_hot.eq(mask & ~rest),
+            *(index[bit].eq(Cat(one_hot[i] for i in range(q) if i >> bit & 1).any())
+              for bit in range(q_log)),
+            k.eq(Cat(index, block)),
+        ]
+        inside = Signal()
+        m.d.comb += [
+            inside.eq(k < inputs),
+            self.valid.eq((mask != 0) & inside),
+            self.k.eq(k),
+        ]
+        with m.If(((mask != 0) & ~inside) | (running & scan_done & bits.any())):
+            m.d.sync += self.out_of_range.eq(1)
+
+        with m.If(self.start):
+            m.d.sync += [
+                running.eq(1), inputs.eq(self.inputs), scanned.eq(0),
+                total.eq((self.inputs + (q - 1)) >> q_log),
+                bits.eq(0), bits_left.eq(0), masks_left.eq(0), mask.eq(0), self.done.eq(0),
+                self.blocks.eq(0), self.out_of_range.eq(0),
+            ]
+        return m

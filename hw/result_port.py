@@ -1,0 +1,154 @@
+"""From post-processed results to the beats of the result stream, and its orderly end."""
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.layouts import result_beat_layout
+
+
+class ResultPack(wiring.Component):
+    """Queues results and packs them into beats without gaps.
+
+    Parameters
+    ----------
+    lanes : int
+        Results in a word.
+    bus_bits : int
+        Width of a beat.
+    room_words : int
+        Words held; the issuer reserves them.
+
+    Members
+    -------
+    valid : In(1)
+        There is a word in this cycle. No back-pressure: room was reserved.
+    words : In(ArrayLayout(32, lanes))
+        int8 in the low byte, or int32 if ``raw``.
+    raw, last : In(1)
+        ``last`` word of a job.
+    returned : Out(1)
+        A word left; its room is free.
+    o : Out(stream of result_beat_layout(bus_bits))
+        ``user`` is always 0.
+    """
+
+    def __init__(self, *, lanes: int, bus_bits: int, room_words: int):
+        self.lanes, self.bus_bits, self.room_words = lanes, bus_bits, room_words
+        super().__init__({
+            "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
+            "raw": In(1), "last": In(1),
+            "returned": Out(1),
+            "o": Out(stream.Signature(result_beat_layout(bus_bits))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bus_bytes = self.bus_bits // 8
+        word = data.StructLayout({"words": self.words.shape(), "raw": 1, "last": 1})
+        # One more, since its output register is not filled in the cycle of the write.
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=word.size, depth=self.room_words + 1)
+        pushed, popped = Signal(word), Signal(word)
+        m.d.comb += [
+            pushed.words.eq(self.words), pushed.raw.eq(self.raw), pushed.last.eq(self.last),
+            fifo.w_data.eq(pushed), fifo.w_en.eq(self.valid),
+            popped.eq(fifo.r_data),
+            self.returned.eq(fifo.r_rdy & fifo.r_en),
+        ]
+        m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
+        m.submodules.sums = wide = Gearbox(4 * self.lanes, bus_bytes)
+        # One job's results leave before the other gearbox may speak.
+        ending, raw_out = Signal(), Signal()
+        with m.If(fifo.r_rdy & ~ending):
+            m.d.comb += [narrow.i.valid.eq(~popped.raw), wide.i.valid.eq(popped.raw)]
+        m.d.comb += [
+            narrow.i.payload.data.eq(Cat(popped.words[lane][:8] for lane in range(self.lanes))),
+            wide.i.payload.data.eq(popped.words),
+            narrow.i.payload.last.eq(popped.last), wide.i.payload.last.eq(popped.last),
+            fifo.r_en.eq(~ending & Mux(popped.raw, wide.i.ready, narrow.i.ready)),
+        ]
+        with m.If(self.returned):
+            m.d.sync += [ending.eq(popped.last), raw_out.eq(popped.raw)]
+        for gearbox, chosen in ((narrow, ~raw_out), (wide, raw_out)):
+            beat = gearbox.o.payload
+            with m.If(chosen):
+                m.d.comb += [
+                    self.o.valid.eq(gearbox.o.valid), gearbox.o.ready.eq(self.o.ready),
+                    self.o.payload.data.eq(beat.data), self.o.payload.last.eq(beat.last),
+                    *(self.o.payload.keep[byte].eq(beat.count > byte)
+                      for byte in range(bus_bytes)),
+                ]
+        with m.If(self.o.valid & self.o.ready & self.o.payload.last):
+            m.d.sync += ending.eq(0)
+        return m
+
+
+class ResultPort(wiring.Component):
+    """The register in front of the result stream: what it offers is never taken back.
+
+    Parameters
+    ----------
+    lanes, bus_bits, room_words : int
+        As in :class:`ResultPack`, whose ports are this component's too.
+
+    Members
+    -------
+    flush : In(1)
+        Drop all results that were not offered yet.
+    close : In(1)
+        For one cycle: after the offered beat, send one byte ``close_cause`` with TLAST and TUSER.
+    close_cause : In(8)
+    open : Out(1)
+        A packet was begun and its last beat is not yet offered.
+    idle : Out(1)
+        No beat is offered, no close is due.
+    offered : Out(1)
+        The last beat of a job's results moves into the register.
+    finished : Out(1)
+        That beat was taken.
+    o : Out(stream of result_beat_layout(bus_bits))
+    """
+
+    def __init__(self, *, lanes: int, bus_bits: int, room_words: int):
+        self.lanes, self.bus_bits, self.room_words = lanes, bus_bits, room_words
+        super().__init__({
+            "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
+            "raw": In(1), "last": In(1), "returned": Out(1),
+            "flush": In(1), "close": In(1), "close_cause": In(8),
+            "open": Out(1), "idle": Out(1), "offered": Out(1), "finished": Out(1),
+            "o": Out(stream.Signature(result_beat_layout(bus_bits))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        pack = ResultPack(lanes=self.lanes, bus_bits=self.bus_bits, room_words=self.room_words)
+        m.submodules.pack = ResetInserter(self.flush)(pack)
+        m.d.comb += [
+            pack.valid.eq(self.valid), pack.words.eq(self.words), pack.raw.eq(self.raw),
+            pack.last.eq(self.last), self.returned.eq(pack.returned),
+        ]
+        closing, cause = Signal(), Signal(8)
+        free = Signal()
+        m.d.comb += [
+            free.eq(~self.o.valid | self.o.ready),
+            pack.o.ready.eq(free & ~self.flush & ~closing & ~self.close),
+            self.idle.eq(~self.o.valid & ~closing),
+            self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last
+                             & ~self.o.payload.user),
+        ]
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(0)
+            with m.If(closing):
+                m.d.sync += [
+                    self.o.valid.eq(1), self.o.payload.data.eq(cause), self.o.payload.keep.eq(1),
+                    self.o.payload.last.eq(1), self.o.payload.user.eq(1),
+                    closing.eq(0), self.open.eq(0),
+                ]
+            with m.Elif(pack.o.valid & pack.o.ready):
+                m.d.comb += self.offered.eq(pack.o.payload.last)
+                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(pack.o.payload),
+                             self.open.eq(~pack.o.payload.last)]
+        with m.If(self.close):
+            m.d.sync += [closing.eq(1), cause.eq(self.close_cause)]
+        return m

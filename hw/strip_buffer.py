@@ -1,0 +1,67 @@
+"""Holds two strips: the input index and the C weights of each surviving column."""
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.layouts import write_signature
+from sparseloom.hw.memory import SimpleDualPort
+
+
+class StripBuffer(wiring.Component):
+    """Two memories under one address; the weights come later, when the activations come.
+
+    Parameters
+    ----------
+    depth : int
+        Columns of all banks together.
+    max_k, cols : int
+        Range of an index; weights in a word.
+    w_delay : int
+        Cycles by which ``w`` follows ``k``.
+    target : str
+        Technology body of the memories.
+
+    Members
+    -------
+    k_write, w_write : In(write_signature)
+    addr : In(range(depth))
+        One column a cycle.
+    k : Out(range(max_k))
+        ``K_LATENCY`` cycles after ``addr``.
+    w : Out(ArrayLayout(signed(8), cols))
+        ``w_delay`` cycles after ``k``. A word must not be written before it was read.
+    """
+
+    K_LATENCY = SimpleDualPort.LATENCY
+
+    def __init__(self, *, depth: int, max_k: int, cols: int, w_delay: int,
+                 target: str = "generic"):
+        self.depth, self.w_delay, self.target = depth, w_delay, target
+        self.k_shape, self.w_shape = range(max_k), data.ArrayLayout(signed(8), cols)
+        super().__init__({
+            "k_write": In(write_signature(depth, self.k_shape)),
+            "w_write": In(write_signature(depth, self.w_shape)),
+            "addr": In(range(depth)),
+            "k": Out(self.k_shape),
+            "w": Out(self.w_shape),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.indices = indices = SimpleDualPort(
+            shape=self.k_shape, depth=self.depth, target=self.target)
+        m.submodules.weights = weights = SimpleDualPort(
+            shape=self.w_shape, depth=self.depth, target=self.target)
+        # Delaying the address is cheaper than delaying C weights.
+        addr = self.addr
+        for stage in range(self.w_delay):
+            addr_q = Signal(range(self.depth), name=f"addr_{stage}", reset_less=True)
+            m.d.sync += addr_q.eq(addr)
+            addr = addr_q
+        wiring.connect(m, wiring.flipped(self.k_write), indices.write)
+        wiring.connect(m, wiring.flipped(self.w_write), weights.write)
+        m.d.comb += [
+            indices.read.addr.eq(self.addr), self.k.eq(indices.read.data),
+            weights.read.addr.eq(addr), self.w.eq(weights.read.data),
+        ]
+        return m
