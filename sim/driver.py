@@ -1,0 +1,264 @@
+"""The unit as a bench sees it: registers by name, jobs, streams; on cocotbext-axi's drivers."""
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiResp,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
+
+from sparseloom.hw.registers import REGISTERS, Register
+from sparseloom.model.packed.layer import PackedLayer
+
+CLOCK_NS = 10
+TABLE = {register.name: register for register in REGISTERS}
+COUNTERS = ("BUSY", "ACTIVE", "STALL_WEIGHTS", "STALL_ACTS", "STALL_RESULTS", "OTHER")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A descriptor: what the three job registers take.
+
+    Parameters
+    ----------
+    inputs, outputs, tokens : int
+        K, N and M.
+    tag : int
+        0 to 255.
+    zero_point : int
+        -128 to 127.
+    raw, lut : bool
+    """
+
+    inputs: int
+    outputs: int
+    tokens: int
+    tag: int = 0
+    zero_point: int = 0
+    raw: bool = False
+    lut: bool = False
+
+    @classmethod
+    def of(cls, layer: PackedLayer, tokens: int, tag: int) -> "Job":
+        """The job that runs a layer."""
+        return cls(inputs=layer.in_features, outputs=layer.out_features, tokens=tokens, tag=tag,
+                   zero_point=layer.output_zero_point, raw=layer.raw, lut=layer.lut is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packet:
+    """One packet of the result stream.
+
+    Parameters
+    ----------
+    data : bytes
+        Kept bytes up to TLAST, the closing beat's left out.
+    user : bool
+        TUSER of the last beat: the results are void.
+    cause : int
+        The closing beat's byte where ``user`` is set, else 0.
+    """
+
+    data: bytes
+    user: bool
+    cause: int
+
+
+class Unit:
+    """The unit in a bench: clock, reset, registers, streams.
+
+    Parameters
+    ----------
+    dut
+        The top of ``bench.v``.
+    """
+
+    def __init__(self, dut: Any):
+        self.dut = dut
+        self.bus_bytes = len(dut.s_axis_acts_tkeep)
+        dut.aresetn.value = 0
+        dut.play.value = 0
+        for name, value in (("seed", 1), ("packets", 1), ("gap_weights", 0), ("gap_acts", 0),
+                            ("gap_results", 0)):
+            getattr(dut, name).value = value
+        Clock(dut.aclk, CLOCK_NS, unit="ns").start()
+        attach = {"clock": dut.aclk, "reset": dut.aresetn, "reset_active_level": False}
+        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), **attach)
+        self.weights = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_weights"), **attach)
+        self.acts = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_acts"), **attach)
+        self.results = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_results"), **attach)
+
+    async def reset(self, cycles: int = 4) -> None:
+        """Hold reset; the drivers drop what they were sending."""
+        self.dut.aresetn.value = 0
+        await ClockCycles(self.dut.aclk, cycles)
+        for stream in (self.weights, self.acts, self.results):
+            stream.clear()
+        self.dut.aresetn.value = 1
+        await ClockCycles(self.dut.aclk, 2)
+
+    async def cycles(self, count: int) -> None:
+        """Let cycles pass."""
+        await ClockCycles(self.dut.aclk, count)
+
+    # Registers
+
+    async def read_word(self, offset: int) -> tuple[int, bool]:
+        """Read 32 bits: the value, and whether the bus answered OKAY."""
+        answer = await self.registers.read(offset, 4)
+        return int.from_bytes(answer.data, "little"), answer.resp == AxiResp.OKAY
+
+    async def write_word(self, offset: int, value: int) -> bool:
+        """Write 32 bits; did the bus answer OKAY?"""
+        answer = await self.registers.write(offset, value.to_bytes(4, "little"))
+        return answer.resp == AxiResp.OKAY
+
+    async def read(self, name: str) -> dict[str, int]:
+        """Fields of a register by name.
+
+        Raises
+        ------
+        AssertionError
+            If the bus does not answer OKAY.
+        """
+        register = TABLE[name]
+        word, okay = await self.read_word(register.offset)
+        assert okay, f"reading {name} was refused"
+        return unpack_fields(register, word)
+
+    async def write(self, name: str, **fields: int) -> bool:
+        """Write a register by name, other fields 0; did the bus answer OKAY?"""
+        register = TABLE[name]
+        return await self.write_word(register.offset, pack_fields(register, **fields))
+
+    async def counters(self) -> dict[str, int]:
+        """Every cycle counter, by lower-case name."""
+        return {name.lower(): (await self.read(name))["value"] for name in COUNTERS}
+
+    # Jobs
+
+    async def push(self, job: Job) -> bool:
+        """Describe a job and push it; was it taken?"""
+        for name, fields in (
+                ("JOB_SHAPE", {"inputs": job.inputs, "outputs": job.outputs}),
+                ("JOB_TOKENS", {"tokens": job.tokens, "tag": job.tag}),
+                ("JOB_CONFIG", {"zero_point": job.zero_point, "raw": int(job.raw),
+                                "lut": int(job.lut)})):
+            assert await self.write(name, **fields), f"writing {name} was refused"
+        return await self.write("JOB_PUSH")
+
+    async def push_when_free(self, job: Job, *, poll: int = 32) -> None:
+        """Wait for a place in the queue, then push.
+
+        Raises
+        ------
+        AssertionError
+            If the unit is in error, or refuses nevertheless.
+        """
+        while True:
+            status = await self.read("STATUS")
+            assert not status["error"], f"error before the push: {await self.read('ERROR')}"
+            if status["queue_space"]:
+                break
+            await self.cycles(poll)
+        assert await self.push(job), "the push was refused although there was space"
+
+    async def clear(self, *, limit: int = 2000) -> int:
+        """Write CONTROL.clear and wait until it is done.
+
+        Returns
+        -------
+        int
+            Readings of STATUS that showed ``clearing``.
+
+        Raises
+        ------
+        AssertionError
+            If it does not end in ``limit`` readings.
+        """
+        assert await self.write("CONTROL", clear=1), "clear was refused"
+        for count in range(limit):
+            if not (await self.read("STATUS"))["clearing"]:
+                return count
+        raise AssertionError(f"still clearing after {limit} readings of STATUS")
+
+    # Streams
+
+    async def receive(self, *, limit: int) -> Packet:
+        """The next packet of results, up to TLAST.
+
+        Parameters
+        ----------
+        limit : int
+            Cycles to wait for it.
+        """
+        frame = await with_timeout(self.results.recv(compact=False), limit * CLOCK_NS, "ns")
+        return to_packet(frame, self.bus_bytes)
+
+    def violations(self) -> int:
+        """Broken stream rules that the bench counted."""
+        return int(self.dut.violations.value)
+
+
+def to_packet(frame: AxiStreamFrame, bus_bytes: int) -> Packet:
+    """Kept bytes of a frame; the beat with TUSER apart from them."""
+    keep = list(frame.tkeep or [])
+    user = list(frame.tuser or [])
+    closed = bool(user and user[-1])
+    end = len(frame.tdata) - (bus_bytes if closed else 0)
+    assert not any(user[:end]), "TUSER before the last beat"
+    data = bytes(byte for byte, kept in zip(frame.tdata[:end], keep[:end], strict=True) if kept)
+    cause = 0
+    if closed:
+        assert keep[end:] == [1] + [0] * (bus_bytes - 1), f"TKEEP of the closing beat: {keep[end:]}"
+        cause = frame.tdata[end]
+    return Packet(data=data, user=closed, cause=cause)
+
+
+def pack_fields(register: Register, **fields: int) -> int:
+    """Fields by name to the register's word; fields left out are 0."""
+    word = 0
+    for name, value in fields.items():
+        field = register.field(name)
+        word |= (value << field.low) & field.mask
+    return word
+
+
+def unpack_fields(register: Register, word: int) -> dict[str, int]:
+    """A register's word to fields by name; signed fields are signed."""
+    values = {}
+    for field in register.fields:
+        value = (word & field.mask) >> field.low
+        if field.signed and value >> (field.width - 1):
+            value -= 1 << field.width
+        values[field.name] = value
+    return values
+
+
+def gaps(random: Any, share: float) -> Iterator[bool]:
+    """Endless pauses for a driver's ``set_pause_generator``: that share of cycles, in runs."""
+    while True:
+        paused = random.random() < share
+        for _ in range(random.choice((1, 1, 2, 5))):
+            yield paused
+
+
+async def wait_for(signal: Any, cycles: int) -> None:
+    """Wait until a signal of one bit is up.
+
+    Raises
+    ------
+    cocotb.triggers.SimTimeoutError
+        If it is not, after so many cycles.
+    """
+    if not int(signal.value):
+        await with_timeout(RisingEdge(signal), cycles * CLOCK_NS, "ns")
+

@@ -1,0 +1,126 @@
+"""Run a cocotb bench on a compiled simulator, in a folder that holds all of its data.
+
+``python -m sparseloom.sim.run FOLDER`` runs it again.
+"""
+import contextlib
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparseloom.sim.build import TOP, Build
+from sparseloom.sim.errors import SimulationError
+
+RECORD = "run.json"
+LOG = "log.txt"
+RESULTS = "results.xml"
+WAVES = "dump.vcd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One test of a bench.
+
+    Parameters
+    ----------
+    name : str
+    failure : str, optional
+        Its message; None if the test passed.
+    seconds : float
+        Wall time.
+    """
+
+    name: str
+    failure: str | None
+    seconds: float
+
+
+def replay_command(folder: Path) -> str:
+    """The command that runs a folder's bench again."""
+    return f"{Path(sys.executable).name} -m sparseloom.sim.run {folder}"
+
+
+def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
+              environment: Mapping[str, str] | None = None, seed: int = 1) -> list[Outcome]:
+    """Run every test of a bench.
+
+    Parameters
+    ----------
+    build : Build
+        The simulator.
+    folder : Path
+        Working directory of the simulation; the bench finds its data there, and messages go to
+        ``log.txt``.
+    module : str
+        Python module with cocotb tests.
+    waves : bool
+        Write ``dump.vcd``; the build must be able to.
+    environment : mapping, optional
+        More environment variables.
+    seed : int
+        Of cocotb's random numbers.
+
+    Returns
+    -------
+    list of Outcome
+        In the order they ran, at least one.
+
+    Raises
+    ------
+    SimulationError
+        If the simulator stopped without results.
+    """
+    from cocotb_tools.runner import get_runner
+
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    # cocotbext-axi uses what cocotb is about to drop; that is not the user's concern.
+    environment = {"COCOTB_LOG_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore::DeprecationWarning",
+                   **(environment or {})}
+    (folder / RECORD).write_text(json.dumps({
+        "build": str(build.folder), "module": module, "waves": waves, "seed": seed,
+        "environment": dict(environment)}, indent=2))
+    results = folder / RESULTS
+    results.unlink(missing_ok=True)
+    # The runner raises in some ways, under pytest in others; its results file tells the truth.
+    with contextlib.suppress(RuntimeError, SystemExit):
+        get_runner("verilator").test(
+            test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
+            build_dir=build.folder, test_dir=folder, results_xml=str(results),
+            log_file=folder / LOG, waves=waves, seed=seed, extra_env=environment)
+    try:
+        cases = list(ElementTree.parse(results).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        cases = []
+    if not cases:
+        raise SimulationError(f"the simulation ended without results; its messages are in "
+                              f"{folder / LOG}; to run it again: {replay_command(folder)}")
+    return [_outcome(case) for case in cases]
+
+
+def _outcome(case: ElementTree.Element) -> Outcome:
+    failure = None
+    for child in case:
+        if child.tag in ("failure", "error", "skipped"):
+            kind, message = child.get("error_type", child.tag), child.get("error_msg") or child.text
+            failure = f"{kind}: {(message or '').strip()}"
+    return Outcome(name=case.get("name", "?"), failure=failure,
+                   seconds=float(case.get("time", 0)))
+
+
+def main() -> None:
+    """Run a folder's bench again and print what came out."""
+    folder = Path(sys.argv[1])
+    record = json.loads((folder / RECORD).read_text())
+    build = Build(folder=Path(record["build"]), waves=record["waves"], cached=True)
+    outcomes = run_bench(build, folder, module=record["module"], waves=record["waves"],
+                         environment=record["environment"], seed=record["seed"])
+    for outcome in outcomes:
+        print(f"{outcome.name}: {outcome.failure or 'passed'}")
+    sys.exit(any(outcome.failure for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()
