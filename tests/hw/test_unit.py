@@ -10,6 +10,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.registers import REGISTERS
 from sparseloom.hw.unit import Unit
 from sparseloom.model.packed.cycles import ideal_cycles
+from sparseloom.model.packed.layer import pack_layer
 from sparseloom.model.packed.spec import ERROR_CAUSES
 from sparseloom.model.packed.stream import (
     decode_results,
@@ -20,7 +21,7 @@ from sparseloom.model.packed.stream import (
     to_beats,
 )
 from sparseloom.model.reference import linear
-from tests.hw.bench import pause, put, run, watch
+from tests.hw.bench import pause, run, watch
 from tests.layers import random_acts, random_layer
 
 OFFSETS = {register.name: register.offset for register in REGISTERS}
@@ -104,14 +105,23 @@ class Bench:
             assert await write(ctx, self.dut.bus, name, value) == Response.OKAY
         return await write(ctx, self.dut.bus, "JOB_PUSH", 1)
 
+    def take_back(self, name):
+        """The host withdraws what it has not sent, up to the end of the queue."""
+        self.beats[name].clear()
+
     def source(self, name):
         async def process(ctx):
+            stream, queue = getattr(self.dut, name), self.beats[name]
             while True:
-                if self.beats[name]:
-                    await put(ctx, getattr(self.dut, name), self.beats[name].pop(0))
+                beat = queue[0] if queue else None
+                ctx.set(stream.valid, beat is not None)
+                if beat is not None:
+                    ctx.set(stream.payload, beat)
+                *_, ready = await ctx.tick().sample(stream.ready)
+                if queue and queue[0] is beat and ready:
+                    queue.pop(0)
+                    ctx.set(stream.valid, 0)
                     await pause(ctx, self.rng, self.stall)
-                else:
-                    await ctx.tick()
         return process
 
     async def sink(self, ctx):
@@ -192,3 +202,248 @@ def test_jobs_equal_the_oracle(geometry, stall):
                for job in jobs)
     empty = counters["ACTIVE"] - work     # an empty strip takes one cycle a token group
     assert 0 < empty < 60
+
+
+SMALL = {"rows": 3, "cols": 5, "max_k": 40, "act_words": 120, "bus_bits": 32, "block_inputs": 8}
+HEADER_BYTES = {"version": 0, "kind": 1, "tag": 2, "weight_bits": 3, "cols": 4,
+                "block_inputs": 5, "inputs": 6, "strip": 8, "columns": 10, "blocks": 12,
+                "reserved": 14}
+HEADER_CAUSES = {"cols": "geometry", "block_inputs": "geometry", "inputs": "geometry"}
+
+
+def damaged(job, field):
+    """The job's weight stream with one thing wrong in its second packet, and the cause due."""
+    first, second, *rest = split_packets(job.weights)
+    packet, cause = bytearray(second), field
+    bitmap = 16
+    masks = bitmap + 16
+    columns = int.from_bytes(packet[10:12], "little")
+    weights = len(packet) - 16 - 48 - (columns * 5 + 15) // 16 * 16
+    if field in HEADER_BYTES:
+        cause = HEADER_CAUSES.get(field, field)
+        if field == "columns":
+            packet[10:12] = (job.layer.in_features + 1).to_bytes(2, "little")
+            cause = "count"
+        elif field == "blocks":
+            packet[12:14] = (6).to_bytes(2, "little")
+            cause = "count"
+        else:
+            packet[HEADER_BYTES[field]] ^= 0x40
+    elif field == "popcount":
+        packet[masks] ^= 1 << 3
+    elif field == "missing block":
+        packet[bitmap] ^= 1 << 4
+        cause = "popcount"
+    elif field == "surplus block":      # more present blocks than masks
+        assert packet[bitmap] & 3 == 1
+        packet[bitmap] |= 2
+        cause = "popcount"
+    elif field == "range":              # inputs is 38: mask bits 6 and 7 of block 4 lie outside
+        blocks = packet[12]
+        packet[masks + blocks - 1] = packet[masks + blocks - 1] & 0x3F | 0x80
+    elif field == "mult":
+        at = len(packet) - 16 - 48 + 4
+        packet[at:at + 2] = (32767).to_bytes(2, "little")
+        cause = "params"
+    elif field == "shift 0":
+        packet[len(packet) - 16 - 48 + 6] = 0
+        cause = "params"
+    elif field == "shift 48":
+        packet[len(packet) - 16 - 48 + 6] = 48
+        cause = "params"
+    elif field == "crc":
+        packet[weights] ^= 0x10
+        return first + bytes(packet) + b"".join(rest), cause
+    else:
+        raise AssertionError(field)
+    return first + reseal(bytes(packet)) + b"".join(rest), cause
+
+
+def error_job(config):
+    """A job of three strips; its second strip lacks block 1 and has block 0 and 4."""
+    rng = np.random.default_rng(11)
+    job = Job(config, rng, tag=0x21, tokens=5, inputs=38, outputs=13, density=1.0)
+    keep = np.ones((13, 38), bool)
+    keep[5:10, 8:16] = False
+    keep[5:10, 3] = False
+    job.layer = random_layer(rng, inputs=38, outputs=13, density=1.0)
+    weight = job.layer.dense_weight() * keep
+    fields = {name: getattr(job.layer, name) for name in (
+        "name", "bias", "mult", "shift", "weight_scale", "input_scale", "input_zero_point",
+        "output_scale", "output_zero_point")}
+    job.layer = pack_layer(weight=weight, keep=keep, p=1, q=1, **fields)
+    job.weights = encode_weights(job.layer, cols=5, block_inputs=8, tag=0x21)
+    return job
+
+
+async def recover(ctx, bench, cause, strip=None):
+    """After an error: it is told, clear brings the unit back, and the next job is right."""
+    bus, config = bench.dut.bus, bench.config
+    error = await read(ctx, bus, "ERROR")
+    assert ERROR_CAUSES[error & 255][0] == cause
+    if strip is not None:
+        assert error >> 16 == strip
+    assert await read(ctx, bus, "STATUS") == 2
+    assert await read(ctx, bus, "IRQ_STATUS") & 2
+    job = Job(config, np.random.default_rng(3), tag=9, tokens=4, inputs=20, outputs=6, density=0.5)
+    assert await bench.push(ctx, job) == Response.SLVERR
+    await write(ctx, bus, "CONTROL", 1)
+    while await read(ctx, bus, "STATUS") & 4:
+        pass
+    assert await read(ctx, bus, "ERROR") == 0
+    assert await read(ctx, bus, "STATUS") == config.queue_depth << 8
+    before = len(bench.packets)
+    bench.send_job(job)
+    assert await bench.push(ctx, job) == Response.OKAY
+    await bench.wait(ctx, before + 1)
+    job.check(bench.packets[-1])
+
+
+def test_a_damaged_packet_is_told_and_cleared():
+    config = ArrayConfig(**SMALL)
+    bench, job = Bench(config), error_job(config)
+    fields = [*HEADER_BYTES, "popcount", "missing block", "surplus block", "range", "mult",
+              "shift 0", "shift 48", "crc"]
+
+    async def drive(ctx):
+        for field in fields:
+            stream, cause = damaged(job, field)
+            before = len(bench.packets)
+            bench.send("weights", stream)
+            bench.send("acts", job.acts)
+            await bench.push(ctx, job)
+            await bench.wait(ctx, before + 1)
+            data, user = bench.packets[-1]
+            assert (field, user, data[-1]) == (field, 1, CAUSES[cause])
+            await recover(ctx, bench, cause, strip=1)
+            assert len(bench.packets) == before + 2
+
+    bench.run(drive, max_cycles=4000 * len(fields))
+    assert len(bench.packets) == 2 * len(fields)
+
+
+LENGTHS = [
+    ("weights", "early", "weights_early_last"), ("weights", "late", "weights_late_last"),
+    ("weights", "keep", "weights_keep"), ("weights", "header", "weights_early_last"),
+    ("acts", "early", "acts_early_last"), ("acts", "late", "acts_late_last"),
+    ("acts", "longer", "acts_late_last"), ("acts", "short byte", "acts_early_last"),
+    ("acts", "more bytes", "acts_late_last"), ("acts", "gap", "acts_keep"),
+    ("acts", "hole", "acts_keep"), ("acts", "none", "acts_keep"),
+]
+
+
+def change_beats(beats, change):
+    """Damage a packet's beats of 4 bytes in place."""
+    if change == "early":
+        beats[len(beats) // 2]["last"] = True
+    elif change == "header":
+        beats[1]["last"] = True
+    elif change == "late":
+        beats[-1]["last"] = False
+        beats.append(dict(beats[-1], last=True))
+    elif change == "longer":
+        beats[-1]["last"] = False
+        beats += [dict(beats[-1]) for _ in range(20)]
+        beats[-1]["last"] = True
+    else:
+        at, keep = {"keep": (7, 0b1011), "hole": (7, 0b1011), "gap": (7, 0b0111), "none": (-1, 0),
+                    "short byte": (-1, 0b0111), "more bytes": (-1, 0b1111)}[change]
+        beats[at]["keep"] = keep
+
+
+def test_a_packet_of_the_wrong_length_is_told_and_cleared():
+    config = ArrayConfig(**SMALL)
+    bench = Bench(config)
+
+    async def drive(ctx):
+        for stream, change, cause in LENGTHS:
+            job = error_job(config)
+            assert len(job.acts) % 4 == 0
+            if change == "more bytes":                      # 38 * 3 bytes: the last beat holds two
+                job.tokens, job.x = 3, job.x[:3]
+                job.acts = encode_acts(job.x, rows=3, cols=5)
+            before = len(bench.packets)
+            bench.send_job(job)
+            change_beats(bench.beats[stream], change)
+            await bench.push(ctx, job)
+            await bench.wait(ctx, before + 1)
+            data, user = bench.packets[-1]
+            assert (stream, change, user, data[-1]) == (stream, change, 1, CAUSES[cause])
+            if change in ("early", "header"):
+                # What the host had not sent is the start of no packet: it takes it back.
+                bench.take_back(stream)
+            await recover(ctx, bench, cause)
+            assert len(bench.packets) == before + 2
+
+    bench.run(drive, max_cycles=6000 * len(LENGTHS))
+
+
+IMPOSSIBLE = [{"JOB_SHAPE": 0 | 5 << 16}, {"JOB_SHAPE": 5}, {"JOB_TOKENS": 0},
+              {"JOB_SHAPE": 41 | 5 << 16}, {"JOB_TOKENS": 1000}, {"JOB_CONFIG": 3 << 8}]
+
+
+def test_an_impossible_job_is_told_and_cleared():
+    bench = Bench(ArrayConfig(**SMALL))
+    job, bus = error_job(bench.config), bench.dut.bus
+
+    async def drive(ctx):
+        await write(ctx, bus, "IRQ_MASK", 2)
+        for change in IMPOSSIBLE:
+            before = len(bench.packets)
+            for name, value in {**job.registers(), **change}.items():
+                await write(ctx, bus, name, value)
+            assert ctx.get(bench.dut.irq) == 0
+            assert await write(ctx, bus, "JOB_PUSH", 0) == Response.OKAY
+            await bench.wait(ctx, before + 1)
+            assert bench.packets[before:] == [(bytes([CAUSES["job"]]), 1)]
+            assert ctx.get(bench.dut.irq) == 1
+            await recover(ctx, bench, "job")
+            await write(ctx, bus, "IRQ_STATUS", 7)
+
+    bench.run(drive, max_cycles=4000 * len(IMPOSSIBLE))
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_clear_at_any_time(hold):
+    """With results held or not: no beat is withdrawn, packets under way end, the unit works."""
+    bench = Bench(ArrayConfig(**SMALL), stall=0.1)
+    job, bus = error_job(bench.config), bench.dut.bus
+    good = Job(bench.config, np.random.default_rng(3), tag=9, tokens=4, inputs=20, outputs=6,
+               density=0.5)
+    waited = []
+
+    async def drive(ctx):
+        for at in range(10, 500, 35):
+            bench.hold = hold
+            before = len(bench.packets)
+            for _ in range(2):
+                bench.send_job(job)
+                await bench.push(ctx, job)
+            await ctx.tick().repeat(at)
+            await write(ctx, bus, "CONTROL", 1)
+            if hold:
+                await ctx.tick().repeat(40)
+                if ctx.get(bench.dut.results.valid):
+                    assert await read(ctx, bus, "STATUS") & 4
+                    waited.append(at)
+                bench.hold = False
+            while await read(ctx, bus, "STATUS") & 4:
+                pass
+            await ctx.tick().repeat(2)
+            closed = bench.packets[before:]
+            assert len(closed) <= 2
+            for data, user in closed:
+                if user:
+                    assert data[-1] == 0
+                else:
+                    job.check((data, user))
+            for name in bench.beats:    # packets that the unit never began stay with the host
+                bench.take_back(name)
+            count = len(bench.packets)
+            bench.send_job(good)
+            assert await bench.push(ctx, good) == Response.OKAY
+            await bench.wait(ctx, count + 1)
+            good.check(bench.packets[-1])
+
+    bench.run(drive, max_cycles=60000)
+    assert bool(waited) == hold
