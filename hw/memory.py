@@ -1,10 +1,10 @@
 """One memory cell of the whole unit, so that block memories are chosen in one place."""
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
-from .layouts import read_signature, write_signature
+from sparseloom.hw.layouts import read_signature, write_signature
 
 
 class SimpleDualPort(wiring.Component):
@@ -20,7 +20,7 @@ class SimpleDualPort(wiring.Component):
     Parameters
     ----------
     shape : ShapeLike
-        Shape of a word.
+        Shape of a word; may be without bits.
     depth : int
         Number of words, at least 1.
     target : str
@@ -57,7 +57,8 @@ class SimpleDualPort(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self._body(self, m)
+        if Shape.cast(self._shape).width:   # yosys knows no memory of empty words
+            self._body(self, m)
         return m
 
     def _generic(self, m):

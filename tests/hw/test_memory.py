@@ -2,6 +2,7 @@
 import random
 
 import pytest
+from amaranth.back import verilog
 from amaranth.hdl import signed
 from amaranth.lib import data
 
@@ -40,6 +41,12 @@ def test_reads_what_was_written(depth):
     compared = [(want, got) for want, got in zip(expected, seen, strict=False) if want is not None]
     assert len(seen) == 200 and len(compared) > 40
     assert all(want == got for want, got in compared)
+
+
+def test_words_without_bits():
+    dut = SimpleDualPort(shape=range(1), depth=4)
+    text = verilog.convert(dut, emit_src=False)
+    assert "mem" not in text
 
 
 def test_refuses_bad_parameters():
