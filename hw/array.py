@@ -84,7 +84,8 @@ class Array(wiring.Component):
                 self.edge[r].eq(row[0].drained),
             ]
             if r + 1 < self.rows:  # the next row's markers are this row's, a cycle later
-                first_q, last_q = Signal(name=f"first_{r}"), Signal(name=f"last_{r}")
+                first_q = Signal(name=f"first_{r}", reset_less=True)
+                last_q = Signal(name=f"last_{r}", reset_less=True)
                 m.d.sync += [first_q.eq(first), last_q.eq(last)]
                 first, last = first_q, last_q
             for c, cell in enumerate(row):

@@ -37,7 +37,8 @@ class Cell(wiring.Component):
 
     Notes
     -----
-    No handshake: every latency is counted. Two ``shift`` pulses are at least two cycles apart,
+    No handshake: every latency is counted. No register has a reset: a sum that no one asked for is
+    never read, and a reset would be one more net to each of them. Two ``shift`` pulses are at least two cycles apart,
     because pulses move right while sums move left.
     """
 
@@ -60,28 +61,32 @@ class Cell(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += [
-            self.x_right.eq(self.x), self.w_down.eq(self.w),
-            self.first_right.eq(self.first), self.last_right.eq(self.last),
-            self.shift_right.eq(self.shift),
-        ]
+
+        def register(value, name, cycles=1):
+            for stage in range(cycles):
+                value_q = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
+                m.d.sync += value_q.eq(value)
+                value = value_q
+            return value
+
+        for port, value in ((self.x_right, self.x), (self.w_down, self.w),
+                            (self.first_right, self.first), (self.last_right, self.last),
+                            (self.shift_right, self.shift)):
+            m.d.comb += port.eq(register(value, f"{port.name}_q"))
         m.submodules.multiplier = multiplier = Multiplier(a_bits=8, b_bits=8, target=self.target)
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.w)]
 
-        first, last = self.first, self.last
-        for stage in range(Multiplier.LATENCY):
-            first_q, last_q = Signal(name=f"first_{stage}"), Signal(name=f"last_{stage}")
-            m.d.sync += [first_q.eq(first), last_q.eq(last)]
-            first, last = first_q, last_q
+        first = register(self.first, "first_q", Multiplier.LATENCY)
+        capture = register(self.last, "last_q", Multiplier.LATENCY + 1)
         total = Signal(signed(self.sum_bits), reset_less=True)
-        capture = Signal()
-        m.d.sync += capture.eq(last)
         with m.If(first):
             m.d.sync += total.eq(multiplier.product)
         with m.Else():
             m.d.sync += total.eq(total + multiplier.product)
+        drained = Signal(signed(self.sum_bits), reset_less=True)
         with m.If(capture):
-            m.d.sync += self.drained.eq(total)
+            m.d.sync += drained.eq(total)
         with m.Elif(self.shift):
-            m.d.sync += self.drained.eq(self.drain_right)
+            m.d.sync += drained.eq(self.drain_right)
+        m.d.comb += self.drained.eq(drained)
         return m

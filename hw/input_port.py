@@ -1,5 +1,5 @@
 """One input stream's door: opened while the unit runs, and able to throw a packet away."""
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 

@@ -90,17 +90,18 @@ class Unit(wiring.Component):
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
         result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words)
 
-        # Doors, registers and counters stay; all else starts afresh after an error or a clear.
+        # Doors, registers and counters stay, the array has nothing to forget, and all else starts
+        # afresh after an error or a clear.
         flush = Signal()
         m.d.comb += flush.eq(~fault.run)
         for name, part in (("registers", registers), ("fault", fault), ("counters", counters),
                            ("weights_port", weights_port), ("acts_port", acts_port),
-                           ("result_port", result_port)):
+                           ("result_port", result_port), ("array", array)):
             m.submodules[name] = part
         for name, part in (("queue", queue), ("strip_loader", strip_loader),
                            ("act_loader", act_loader), ("strip_buffer", strip_buffer),
                            ("act_buffer", act_buffer), ("params", params), ("walk", walk),
-                           ("issue", issue), ("array", array), ("drain", drain), ("post", post)):
+                           ("issue", issue), ("drain", drain), ("post", post)):
             m.submodules[name] = ResetInserter(flush)(part)
 
         # Streams in.

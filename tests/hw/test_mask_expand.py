@@ -107,7 +107,7 @@ def test_a_full_strip_takes_a_cycle_for_each_index():
 def test_a_missing_mask_starves_and_a_bit_too_high_is_told():
     q, beat_bits, inputs = 8, 32, 20
     dut = MaskExpand(beat_bits=beat_bits, block_inputs=q, max_k=40)
-    bitmap, masks, _ = packet({1, 9}, inputs, q, beat_bits)
+    bitmap, _, _ = packet({1, 9}, inputs, q, beat_bits)
     two_words = [0b111]
     full = [0b111]
     strips = [
