@@ -1,0 +1,154 @@
+"""Find an encoder's Linear layers, and what becomes of each one's output, by running the model."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from sparseloom.model.errors import InputError
+from sparseloom.model.names import block_index
+
+TRACE_TOKENS = 4
+_ADDITIONS = ("add", "add_", "__add__", "__radd__", "__iadd__")
+_PASSES = ("dropout", "dropout_", "contiguous")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderLinear:
+    """One Linear layer inside an encoder layer.
+
+    Parameters
+    ----------
+    name : str
+        Dotted module name, relative to the base model: the same with and without a head.
+    module : nn.Linear
+    block : int
+        Which encoder layer, from 0.
+    activation : str, optional
+        Dotted name of the element-wise module that its output goes into (GELU).
+    residual : bool
+        Its output is added to the residual stream.
+    """
+
+    name: str
+    module: nn.Linear
+    block: int
+    activation: str | None
+    residual: bool
+
+
+def base_model(model: nn.Module) -> nn.Module:
+    """The encoder under a task head; the model itself if it has none."""
+    return getattr(model, "base_model", model)
+
+
+def encoder_layers(model: nn.Module) -> list[EncoderLinear]:
+    """The Linear layers in the stack of encoder layers, in order of execution.
+
+    The stack is the outermost ``ModuleList`` as long as the configuration's count of layers whose
+    members all hold a Linear. A short trace of the model in evaluation mode tells which outputs
+    enter an element-wise module and which are added to the residual, so no module name is wired
+    in. Layers that the trace does not reach (cross-attention) are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no such stack: the checkpoint has no encoder Linear layers.
+    """
+    base = base_model(model)
+    config = getattr(base, "config", None)
+    count = getattr(config, "num_hidden_layers", None)
+    stack = next((name for name, part in base.named_modules()
+                  if isinstance(part, nn.ModuleList) and len(part) == count and count
+                  and all(_has_linear(block) for block in part)), None)
+    trace = None if stack is None else _trace(base, stack)
+    if trace is None or not trace.order:
+        raise InputError(f"checkpoint: expected an encoder with Linear layers, found none in "
+                         f"{type(base).__name__}")
+    return [EncoderLinear(name=name, module=trace.linears[name][1],
+                          block=int(block_index(name[len(f"{stack}"):] + ".") or 0),
+                          activation=trace.activation.get(name), residual=name in trace.residual)
+            for name in trace.order]
+
+
+def _has_linear(module: nn.Module) -> bool:
+    return any(isinstance(part, nn.Linear) for part in module.modules())
+
+
+class _Trace(TorchFunctionMode):
+    """Follows each Linear's output to the first thing that uses it."""
+
+    def __init__(self, base: nn.Module, stack: str):
+        super().__init__()
+        parts = {name: part for name, part in base.named_modules()
+                 if name.startswith(f"{stack}.")}
+        self.linears = {name: (part.weight, part) for name, part in parts.items()
+                        if isinstance(part, nn.Linear)}
+        self.by_weight = {id(weight): name for name, (weight, _) in self.linears.items()}
+        self.order: list[str] = []
+        self.residual: set[str] = set()
+        self.activation: dict[str, str] = {}
+        self.source: dict[int, str] = {}      # id of a tensor -> the Linear it came out of
+        self.alive: list[torch.Tensor] = []   # keeps ids from being used twice
+        self.hooks = [part.register_forward_hook(self._leaf(name))
+                      for name, part in parts.items() if _is_element_wise(part)]
+
+    def _mark(self, tensor: torch.Tensor, name: str) -> None:
+        self.source[id(tensor)] = name
+        self.alive.append(tensor)
+
+    def _leaf(self, name: str):
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            linear = self.source.get(id(inputs[0])) if inputs else None
+            if (linear is not None and isinstance(output, torch.Tensor)
+                    and output is not inputs[0] and output.shape == inputs[0].shape):
+                self.activation.setdefault(linear, name)
+        return hook
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is nn.functional.linear:
+            weight = args[1] if len(args) > 1 else (kwargs or {})["weight"]
+            name = self.by_weight.get(id(weight))
+            if name is not None:
+                if name not in self.order:
+                    self.order.append(name)
+                self._mark(out, name)
+            return out
+        called = getattr(func, "__name__", "")
+        if called in _ADDITIONS:
+            self.residual.update(self.source[id(arg)] for arg in args if id(arg) in self.source)
+        elif called in _PASSES and args and id(args[0]) in self.source:
+            self._mark(out, self.source[id(args[0])])
+        return out
+
+
+def _is_element_wise(module: nn.Module) -> bool:
+    """A module that may be an activation: no parameters, and not one that does nothing in eval."""
+    passes = isinstance(module, (nn.Identity, nn.ModuleList, nn.modules.dropout._DropoutNd))
+    return not passes and next(module.parameters(), None) is None
+
+
+def _trace(base: nn.Module, stack: str) -> _Trace:
+    device = next(base.parameters()).device
+    pad = getattr(base.config, "pad_token_id", None)
+    token = 1 if pad != 1 else 2
+    ids = torch.full((1, TRACE_TOKENS), token, device=device)
+    trace, training = _Trace(base, stack), base.training
+    base.eval()
+    try:
+        # inference_mode hides nothing from the trace and leaves no graph behind.
+        with torch.inference_mode(), trace:
+            base(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except (TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"checkpoint: expected an encoder that takes token ids, found "
+                         f"{type(base).__name__}: {reason}") from None
+    finally:
+        base.train(training)
+        for hook in trace.hooks:
+            hook.remove()
+    return trace
