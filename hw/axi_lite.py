@@ -5,7 +5,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from .registers import ADDR_BITS, DATA_BITS, REGISTERS, Access, Register, check_registers
+from sparseloom.hw.registers import (
+    ADDR_BITS,
+    DATA_BITS,
+    REGISTERS,
+    Access,
+    Register,
+    check_registers,
+)
 
 
 class Response(enum.Enum, shape=2):

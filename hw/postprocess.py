@@ -3,11 +3,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.layouts import ScaleParams
+from sparseloom.hw.memory import SimpleDualPort
+from sparseloom.hw.multiplier import Multiplier
 from sparseloom.model.packed import spec
-
-from .layouts import ScaleParams
-from .memory import SimpleDualPort
-from .multiplier import Multiplier
 
 LutWrite = wiring.Signature({"en": Out(1), "bank": Out(1), "addr": Out(8), "data": Out(signed(8))})
 """Write port of the tables: entry ``addr`` of ``bank`` serves the result ``y = addr - 128``."""

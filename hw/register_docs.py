@@ -2,9 +2,8 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from sparseloom.hw.registers import REGISTERS, UNIT_VERSION, Access, Register
 from sparseloom.model.packed import spec
-
-from .registers import REGISTERS, UNIT_VERSION, Access, Register
 
 PREFIX = "SPARSELOOM"
 

