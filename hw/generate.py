@@ -46,15 +46,25 @@ def tidy(text: str) -> str:
 
     Memories lose a start value of all zeros: it takes a line per word, and hides from simulators
     that a word was never written. ``X_INTERFACE`` attributes stay on the ports of the top module
-    only; the converter repeats them on wires, and on ports that the clock goes through.
+    only; the converter repeats them on wires, and on ports that the clock goes through. A process
+    that assigns a constant gets an event to run on, since ``always @*`` alone would never do so.
+    Signals without bits, which Verilog gives two, are not declared; nothing uses them.
     """
+    text = re.sub(r"^(?: *\(\*.*\*\)\n)*  wire \[-1:0\] .*;\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[hd]0+;\n)+  end\n", "", text,
                   flags=re.MULTILINE)
     modules = re.split(r"^(?=module )", text, flags=re.MULTILINE)
     for number, module in enumerate(modules):
         behind = r"(?! *(?:\(\*|input|output))" if module.startswith(f"module {NAME}(") else ""
-        modules[number] = re.sub(rf"^(?: *\(\* X_INTERFACE_\w+ = .* \*\)\n)+{behind}", "", module,
-                                 flags=re.MULTILINE)
+        module = re.sub(rf"^(?: *\(\* X_INTERFACE_\w+ = .* \*\)\n)+{behind}", "", module,
+                        flags=re.MULTILINE)
+        module, constants = re.subn(
+            r"^  always @\*\n    (\S+ ?(?:\[[\d:]+\])? = \d+'\w+;)\n",
+            r"  always @* begin\n    if (\\$start ) begin end\n    \1\n  end\n", module,
+            flags=re.MULTILINE)
+        if constants:
+            module = module.replace(");\n", ");\n  reg \\$start  = 0;\n", 1)
+        modules[number] = module
     return "".join(modules)
 
 

@@ -65,7 +65,8 @@ class SimpleDualPort(wiring.Component):
         """A memory that synthesis infers, with its output register as plain flip-flops."""
         # Without no_rw_check yosys would keep the simulated read-during-write by added logic.
         attrs: dict = {"no_rw_check": 1}
-        m.submodules.words = words = Memory(shape=self._shape, depth=self._depth, init=[],
+        # Two words at least: an address without bits is two unknown bits in Verilog.
+        m.submodules.words = words = Memory(shape=self._shape, depth=max(2, self._depth), init=[],
                                             attrs=attrs)
         write = words.write_port()
         read = words.read_port()
