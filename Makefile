@@ -41,9 +41,15 @@ $(READY): pyproject.toml constraints.txt tools/setup.sh | check
 	@tools/setup.sh '$(PYTHON)' '$(VENV)'
 	@touch $@
 
+$(READY)-hub: $(READY)
+	@echo "set-up: the package that fetches tasks by name"
+	@$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[hub]'
+	@touch $@
+
 setup: $(READY)
 
-demo: check $(READY)
+# A task that is not a folder is a name on the hub.
+demo: check $(READY) $(if $(TASK),$(if $(wildcard $(TASK)/.),,$(READY)-hub))
 	@$(BIN)/sparseloom demo $(if $(MODEL),--model '$(MODEL)') $(if $(TASK),--task '$(TASK)') $(ARGS)
 
 lint: check $(READY)

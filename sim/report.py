@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.sim.layer import LayerRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class LayerFigures:
     ideal_cycles : int
         Columns that must run, summed over strips, times token groups.
     cycles : int
-        Measured: first beat of work to last result, as the bench counts them.
+        Measured: first activation beat to last result beat, as the bench counts them.
     utilisation : float
         ideal_cycles / cycles.
     dense_cycles : int
@@ -71,57 +71,32 @@ class LayerFigures:
                 and self.outputs == self.dense_outputs == expected)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One simulated layer, reduced to what the report needs.
-
-    Parameters
-    ----------
-    cycles : int
-        Clock cycles of the job.
-    outputs : int
-        Results compared.
-    mismatches : int
-        Results that differ.
-    """
-
-    cycles: int
-    outputs: int
-    mismatches: int
-
-
-def layer_figures(pruned: PackedLayer, dense: PackedLayer, pruned_run: Measured,
-                  dense_run: Measured, *, rows: int, cols: int, tokens: int) -> LayerFigures:
+def layer_figures(pruned: PackedLayer, pruned_run: LayerRun, dense_run: LayerRun) -> LayerFigures:
     """Put the two runs of one layer side by side.
 
     Parameters
     ----------
-    pruned, dense : PackedLayer
-        The same layer of the same model, pruned and not.
-    pruned_run, dense_run : Measured
-        What the simulation found.
-    rows, cols, tokens : int
-        R, C and M.
+    pruned : PackedLayer
+        The layer as pruned.
+    pruned_run, dense_run : LayerRun
+        It, and the same layer unpruned, through the same RTL.
 
     Raises
     ------
     ValueError
-        If the two are not the same layer, or a run took no cycles.
+        If the two runs are not of the same layer and tokens.
     """
-    shape = (pruned.out_features, pruned.in_features)
-    if (pruned.name, shape) != (dense.name, (dense.out_features, dense.in_features)):
-        raise ValueError(f"layers differ: {pruned.name} {shape} and {dense.name}")
-    if pruned_run.cycles < 1 or dense_run.cycles < 1:
-        raise ValueError(f"layer {pruned.name}: a run took no cycles")
-    ideal, dense_ideal = (ideal_cycles(layer, rows=rows, cols=cols, tokens=tokens)
-                          for layer in (pruned, dense))
+    if {pruned_run.name, dense_run.name} != {pruned.name} or pruned_run.tokens != dense_run.tokens:
+        raise ValueError(f"runs differ: {pruned_run.name}, {pruned_run.tokens} tokens, and "
+                         f"{dense_run.name}, {dense_run.tokens} tokens")
     speedup = dense_run.cycles / pruned_run.cycles
     return LayerFigures(
-        name=pruned.name, shape=shape, density=pruned.density,
-        ideal_cycles=ideal, cycles=pruned_run.cycles, utilisation=ideal / pruned_run.cycles,
-        dense_cycles=dense_run.cycles, dense_utilisation=dense_ideal / dense_run.cycles,
-        speedup_vs_dense=speedup, speedup_over_compression=speedup * pruned.density,
-        tokens=tokens, outputs=pruned_run.outputs, mismatches=pruned_run.mismatches,
+        name=pruned.name, shape=(pruned.out_features, pruned.in_features), density=pruned.density,
+        ideal_cycles=pruned_run.ideal_cycles, cycles=pruned_run.cycles,
+        utilisation=pruned_run.utilisation, dense_cycles=dense_run.cycles,
+        dense_utilisation=dense_run.utilisation, speedup_vs_dense=speedup,
+        speedup_over_compression=speedup * pruned.density, tokens=pruned_run.tokens,
+        outputs=pruned_run.outputs, mismatches=pruned_run.mismatches,
         dense_outputs=dense_run.outputs, dense_mismatches=dense_run.mismatches)
 
 
@@ -139,7 +114,7 @@ class DemoReport:
     compression : float
         Weights of the encoder's Linear layers, all / surviving.
     stored_bits_per_weight : float
-        Bits of weights and masks per surviving weight.
+        Bits of weights and masks per surviving weight, of the layer with the most.
     seconds : float
         Wall time of the whole flow.
     stages : dict of str to float

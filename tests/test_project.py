@@ -130,6 +130,12 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def dependencies() -> list[str]:
+    project = PROJECT["project"]
+    return [*project["dependencies"],
+            *(name for extra in project["optional-dependencies"].values() for name in extra)]
+
+
 def constraints() -> dict[str, str]:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines()
              if line and not line.startswith("#")]
@@ -139,9 +145,7 @@ def constraints() -> dict[str, str]:
 
 def test_every_dependency_has_one_exact_version():
     pins = constraints()
-    project = PROJECT["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
-    assert {canonical(name) for name in wanted} <= set(pins)
+    assert {canonical(name) for name in dependencies()} <= set(pins)
 
 
 def test_installed_versions_are_the_pinned_ones():
@@ -157,8 +161,7 @@ def test_installed_versions_are_the_pinned_ones():
 
 def test_every_dependency_says_why():
     text = (ROOT / "pyproject.toml").read_text()
-    project = PROJECT["project"]
-    for name in project["dependencies"] + project["optional-dependencies"]["test"]:
+    for name in dependencies():
         assert re.search(rf'^    "{re.escape(name)}", +# \w', text, re.MULTILINE), name
 
 

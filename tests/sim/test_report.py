@@ -6,32 +6,41 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.layer import pack_layer
-from sparseloom.sim.report import DemoReport, Measured, layer_figures
+from sparseloom.sim.layer import LayerRun
+from sparseloom.sim.report import DemoReport, layer_figures
 
 ROWS, COLS, TOKENS = 3, 4, 7
 
 
-def layers(outputs: int = 8, inputs: int = 6):
+def layers():
     """A layer of two strips with 3 and 2 columns, and the same unpruned."""
-    keep = np.zeros((outputs, inputs), bool)
-    keep[:4, :3] = keep[4:8, 3:5] = True
+    keep = np.zeros((8, 6), bool)
+    keep[:4, :3] = keep[4:, 3:5] = True
     constants = {
         "name": "layer", "structure": "column", "p": 4, "q": 1,
-        "bias": np.zeros(outputs, np.int32), "mult": np.full(outputs, 1 << 15, np.uint16),
-        "shift": np.full(outputs, 15, np.uint8), "weight_scale": np.ones(outputs, np.float32),
+        "bias": np.zeros(8, np.int32), "mult": np.full(8, 1 << 15, np.uint16),
+        "shift": np.full(8, 15, np.uint8), "weight_scale": np.ones(8, np.float32),
         "input_scale": 1.0, "input_zero_point": 0, "output_scale": 1.0, "output_zero_point": 0,
         "lut": None, "raw": False}
     return tuple(pack_layer(weight=mask.astype(np.int8), keep=mask, **constants)
                  for mask in (keep, np.ones_like(keep)))
 
 
+def run(layer, *, cycles, tokens=TOKENS, **changes):
+    results = np.zeros((tokens, layer.out_features), np.int8)
+    found = LayerRun(
+        name=layer.name, results=results, expected=results, cycles=cycles,
+        ideal_cycles=ideal_cycles(layer, rows=ROWS, cols=COLS, tokens=tokens), counters={},
+        outputs=results.size, mismatches=0, tokens=tokens, jobs=1, seconds=0.1)
+    return replace(found, **changes)
+
+
 def figures(*, cycles=30, dense_cycles=60, **changes):
     pruned, dense = layers()
-    right = {"outputs": TOKENS * 8, "mismatches": 0}
-    return layer_figures(pruned, dense, Measured(cycles=cycles, **right | changes),
-                         Measured(cycles=dense_cycles, **right),
-                         rows=ROWS, cols=COLS, tokens=TOKENS)
+    return layer_figures(pruned, run(pruned, cycles=cycles, **changes),
+                         run(dense, cycles=dense_cycles))
 
 
 def report(*layers):
@@ -69,14 +78,11 @@ def test_a_report_without_layers_is_not_exact():
     assert not report().exact
 
 
-def test_layers_must_be_the_same():
-    pruned, _ = layers()
-    _, other = layers(outputs=12)
-    run = Measured(cycles=1, outputs=1, mismatches=0)
-    with pytest.raises(ValueError, match="layers differ"):
-        layer_figures(pruned, other, run, run, rows=1, cols=1, tokens=1)
-    with pytest.raises(ValueError, match="took no cycles"):
-        figures(cycles=0)
+def test_runs_must_be_of_the_same_layer():
+    pruned, dense = layers()
+    for other in (run(dense, cycles=9, name="other"), run(dense, cycles=9, tokens=TOKENS + 1)):
+        with pytest.raises(ValueError, match="runs differ"):
+            layer_figures(pruned, run(pruned, cycles=5), other)
 
 
 def test_json_has_the_promised_keys(tmp_path):
