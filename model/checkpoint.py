@@ -42,7 +42,8 @@ class Checkpoint:
     max_tokens: int
 
 
-def load_checkpoint(ref: str | Path, task: Task | None = None, *, seed: int = 0) -> Checkpoint:
+def load_checkpoint(ref: str | Path, task: Task | None = None, *, name: str | None = None,
+                    seed: int = 0) -> Checkpoint:
     """Load a model for a task.
 
     Parameters
@@ -51,6 +52,8 @@ def load_checkpoint(ref: str | Path, task: Task | None = None, *, seed: int = 0)
         A local checkpoint folder, or a hub name (which needs a network or the local cache).
     task : Task, optional
         A classification task brings its head; otherwise the bare encoder is loaded.
+    name : str, optional
+        What to call it in notes and reports; see :class:`Checkpoint`.
     seed : int
         Of a new head's weights.
 
@@ -93,7 +96,7 @@ def load_checkpoint(ref: str | Path, task: Task | None = None, *, seed: int = 0)
     if missing:
         raise InputError(f"checkpoint {ref}: expected weights for {missing[0]}, found none "
                          f"({len(missing)} tensors missing)")
-    name = folder.resolve().name if folder.is_dir() else str(ref)
+    name = name or (folder.resolve().name if folder.is_dir() else str(ref))
     return Checkpoint(name=name, model=model.float().eval(), tokenizer=tokenizer,
                       new_head=new_head, max_tokens=_max_tokens(model, tokenizer))
 

@@ -1,6 +1,7 @@
 """Sentences to token ids, and token ids to padded batches of similar length."""
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,8 @@ class Encoder:
     """
 
     def __init__(self, tokenizer: Any, max_tokens: int):
-        self.tokenizer = tokenizer
+        # A copy: truncation is state of the tokenizer, and would be saved with the model.
+        self.tokenizer = copy.deepcopy(tokenizer)
         self.max_tokens = max_tokens
         self._known: dict[Item, dict[str, list[int]]] = {}
 

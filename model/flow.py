@@ -116,16 +116,22 @@ class _Work:
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        return {linear.name: linear.module.weight for linear in self.linears}
+        return {linear.name: _weight(linear) for linear in self.linears}
 
     def score(self, title: str, batch: int) -> float:
         return score(self.model, self.head, self.encoder, self.task.validation, batch=batch,
                      progress=self.progress, title=title)
 
 
-def _start(ref: str | Path, task: Task, max_tokens: int, seed: int,
-           progress: Progress | None) -> _Work:
-    checkpoint = load_checkpoint(ref, task, seed=seed)
+def _weight(linear: EncoderLinear) -> nn.Parameter:
+    weight = linear.module.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
+def _start(ref: str | Path, task: Task, max_tokens: int, seed: int, progress: Progress | None,
+           name: str | None = None) -> _Work:
+    checkpoint = load_checkpoint(ref, task, name=name, seed=seed)
     limit = checkpoint.max_tokens
     return _Work(checkpoint=checkpoint, task=task, head=head_of(task),
                  encoder=Encoder(checkpoint.tokenizer, limit),
@@ -135,7 +141,7 @@ def _start(ref: str | Path, task: Task, max_tokens: int, seed: int,
 
 def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
                      prune: PruneConfig = PruneConfig(), train: TrainConfig = TrainConfig(),
-                     progress: Progress | None = None) -> PruneReport:
+                     name: str | None = None, progress: Progress | None = None) -> PruneReport:
     """Prune a checkpoint for a task: penalised training, hard prune, refit, masked retraining.
 
     A classification head that the checkpoint does not bring is fine-tuned first. The dense model's
@@ -148,6 +154,8 @@ def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
     out_dir : str or path
         Becomes a plain Hugging Face checkpoint with zeros in place, its tokenizer, ``task.json``
         and ``pruning.json``: whole or not at all.
+    name : str, optional
+        What to call the model in notes and reports: by default the hub name, or the folder's.
 
     Raises
     ------
@@ -157,7 +165,7 @@ def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
     """
     began = time.perf_counter()
     check_target(out_dir)
-    work = _start(model_ref, task, train.max_tokens, train.seed, progress)
+    work = _start(model_ref, task, train.max_tokens, train.seed, progress, name)
     for linear in work.linears:
         check_blocks(linear.name, linear.module.weight.shape, prune.p, prune.q)
     bfloat16 = train.precision == "bfloat16" or (train.precision == "auto"
@@ -248,7 +256,8 @@ def _hard_prune(work: _Work, config: PruneConfig, seen: list[tuple[str, ...]],
 def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
                         quantize: QuantizeConfig = QuantizeConfig(), evaluate: bool = True,
                         structure: str = "column", p: int = 24, q: int = 16,
-                        progress: Progress | None = None) -> QuantizeReport:
+                        name: str | None = None, progress: Progress | None = None,
+                        ) -> QuantizeReport:
     """Quantise a checkpoint and write its artefact folder, whole or not at all.
 
     Parameters
@@ -259,6 +268,8 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
         Whether to score the integer model on the validation rows.
     structure, p, q
         Used only for a dense checkpoint; a pruned one knows its own.
+    name : str, optional
+        What to call the model: by default as its pruning did, or the hub name, or the folder's.
 
     Raises
     ------
@@ -272,14 +283,16 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
     if note is not None:
         structure, p, q = note["structure"], note["p"], note["q"]
     shape = PruneConfig(structure=structure, p=p, q=q)  # checks them
-    work = _start(model_ref, task, quantize.max_tokens, quantize.seed, progress)
-    name = note["source"].get("model", work.checkpoint.name) if note else work.checkpoint.name
+    name = name or (note["source"].get("model") if note else None)
+    work = _start(model_ref, task, quantize.max_tokens, quantize.seed, progress, name)
+    name = work.checkpoint.name
     layers = _quantize_layers(work, shape, quantize, dense=note is None)
     total = sum(layer.in_features * layer.out_features for layer in layers)
     alive = sum(layer.surviving_weights for layer in layers)
     densities = {layer.name: layer.density for layer in layers}
     hash_here = state_hash(work.model)
-    checkpoint = load_checkpoint(model_ref, task, seed=quantize.seed)  # floats, to be written
+    # Again, for its floats: the other one turns into integers.
+    checkpoint = load_checkpoint(model_ref, task, name=name, seed=quantize.seed)
     result = None
     if evaluate:
         make_integer(work.model, {layer.name: layer for layer in layers})

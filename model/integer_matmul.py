@@ -23,7 +23,7 @@ def matmul_bytes(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     -------
     Tensor of int32, shape (M, N)
     """
-    return torch._int_mm(x, weight.t())
+    return torch._int_mm(x, weight.t())  # pyright: ignore[reportPrivateImportUsage]
 
 
 def matmul_floats(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

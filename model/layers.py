@@ -68,6 +68,10 @@ def encoder_layers(model: nn.Module) -> list[EncoderLinear]:
     if trace is None or not trace.order:
         raise InputError(f"checkpoint: expected an encoder with Linear layers, found none in "
                          f"{type(base).__name__}")
+    shared = list(trace.activation.values())
+    if len(set(shared)) != len(shared):
+        raise InputError(f"checkpoint: expected an activation module for each layer, found a "
+                         f"shared one in {type(base).__name__}")
     return [EncoderLinear(name=name, module=trace.linears[name][1],
                           block=int(block_index(name[len(f"{stack}"):] + ".") or 0),
                           activation=trace.activation.get(name), residual=name in trace.residual)

@@ -235,7 +235,7 @@ def _hub_rows(name: str) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
         raise InputError(f"task {name}: expected a folder, or the package `datasets` to fetch it "
                          "from the hub, found neither") from None
     try:
-        data = load_dataset(HUB_DATA_SET, name)
+        data: Any = load_dataset(HUB_DATA_SET, name)
         splits = [data["train"], data["validation_matched" if name == "mnli" else "validation"]]
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,68 @@
+"""Linear layers are found through the model, and their role through a trace."""
+import pytest
+import torch
+from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
+
+from sparseloom.model.errors import InputError
+from sparseloom.model.layers import base_model, encoder_layers
+from sparseloom.model.names import block_index, block_layers
+
+from .tiny import KINDS, LAYER_NAMES, LAYERS, tiny_model
+
+ROLES = ("bytes", "bytes", "bytes", "sums", "table", "sums")
+
+
+def role(linear) -> str:
+    return "table" if linear.activation else "sums" if linear.residual else "bytes"
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_linear_of_the_encoder_and_no_other(kind, labels):
+    model = tiny_model(kind, labels=labels)
+    found = encoder_layers(model)
+    assert [linear.name for linear in found] == LAYER_NAMES[kind]
+    assert [role(linear) for linear in found] == list(ROLES * LAYERS)
+    assert [linear.block for linear in found] == [i for i in range(LAYERS) for _ in ROLES]
+    base = base_model(model)
+    for linear in found:
+        assert base.get_submodule(linear.name) is linear.module
+        if linear.activation:
+            x = torch.linspace(-3, 3, 7)
+            assert torch.equal(base.get_submodule(linear.activation)(x),
+                               torch.nn.functional.gelu(x))
+
+
+@pytest.mark.parametrize("act", ["gelu_new", "relu", "gelu_fast"])
+def test_activation_is_found_whatever_it_is(act):
+    found = encoder_layers(tiny_model(act=act))
+    assert [linear.name for linear in found if linear.activation] == LAYER_NAMES["bert"][4::6]
+
+
+def test_trace_changes_nothing():
+    model = tiny_model().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    encoder_layers(model)
+    assert model.training and all(part.training for part in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(part._forward_hooks for part in model.modules())
+
+
+@pytest.mark.parametrize("model", [
+    GPT2Model(GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=40)),  # Conv1D, no Linear
+    BertModel(BertConfig(num_hidden_layers=0, hidden_size=16, num_attention_heads=2,
+                         intermediate_size=16, vocab_size=40)),
+    torch.nn.Sequential(torch.nn.Linear(3, 3)),
+], ids=["gpt2", "no layers", "no encoder"])
+def test_no_encoder_linears(model):
+    with pytest.raises(InputError, match=r"^checkpoint: expected an encoder with Linear layers, "
+                                         r"found none in \w+$"):
+        encoder_layers(model)
+
+
+def test_names_without_torch():
+    names = LAYER_NAMES["bert"]
+    assert block_layers(names, 1) == names[6:]
+    assert block_layers(names, 2) == []
+    assert [block_index(name) for name in ("a.12.b", "3.x", "pooler.dense", "a1.b")] == [
+        12, 3, None, None]
