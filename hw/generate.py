@@ -13,6 +13,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.postprocess import PostProcess
 from sparseloom.hw.register_docs import to_c_header, to_markdown, to_python
 from sparseloom.hw.registers import UNIT_VERSION, build_values
+from sparseloom.hw.share_modules import share_modules
 from sparseloom.hw.top import NAME, Top
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
@@ -38,7 +39,7 @@ def to_verilog(config: ArrayConfig) -> str:
     text = verilog.convert(Top(config), name=NAME, emit_src=False)
     title = (f"// Sparseloom {version('sparseloom')}, {config.rows} x {config.cols} cells; "
              f"settings in {MANIFEST}.\n")
-    return title + tidy(text)
+    return title + share_modules(tidy(text))
 
 
 def tidy(text: str) -> str:
