@@ -58,7 +58,6 @@ def _flip(packet: bytes, byte: int) -> bytes:
 
 def _params(packet: bytes, cols: int, output: int, **fields: int) -> bytes:
     section = cols * PARAMS_BYTES
-    start = len(packet) - TRAILER_BYTES - section - -section % -spec.ALIGN_BYTES
     start = len(packet) - TRAILER_BYTES - (section + -section % spec.ALIGN_BYTES)
     at = start + output * PARAMS_BYTES
     record = {**unpack_record(spec.OUTPUT_PARAMS, packet[at:at + PARAMS_BYTES]), **fields}
@@ -120,9 +119,10 @@ def weight_faults(stream: bytes, bus_bytes: int) -> list[Fault]:
 
 
 _Change = Callable[[bytes], bytes]
+_Found = tuple[str, _Change, tuple[str, ...]]
 
 
-def _strip_faults(packet: bytes, head: dict[str, int]) -> list[tuple[str, _Change, tuple[str, ...]]]:
+def _strip_faults(packet: bytes, head: dict[str, int]) -> list[_Found]:
     """Faults inside one strip packet, its CRC right unless the CRC is the fault."""
     inputs, block, columns = head["inputs"], head["block_inputs"], head["columns"]
     bitmap_bits = -(-inputs // block)
@@ -131,7 +131,7 @@ def _strip_faults(packet: bytes, head: dict[str, int]) -> list[tuple[str, _Chang
     masks_at = HEADER_BYTES + bitmap_bytes + -bitmap_bytes % spec.ALIGN_BYTES
     mask_bits = head["blocks"] * block
     masks = [packet[masks_at + bit // 8] >> bit % 8 & 1 for bit in range(mask_bits)]
-    found: list[tuple[str, _Change, tuple[str, ...]]] = []
+    found: list[_Found] = []
 
     def add(name: str, change: _Change, *causes: str) -> None:
         found.append((name, change, causes))

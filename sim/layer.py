@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,7 +156,8 @@ def unit_verilog(config: ArrayConfig, cache: Path | None = None) -> Path:
 
 def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: bool = False,
               stall: float = 0.0, seed: int = 1, folder: Path | None = None,
-              cache: Path | None = None, progress: Progress | None = None) -> LayerRun:
+              cache: Path | None = None, progress: Progress | None = None,
+              built: Callable[[], object] | None = None) -> LayerRun:
     """Run a layer through the generated Verilog.
 
     Generates and builds what is not in the cache. Safe to call from several threads.
@@ -179,6 +181,8 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
         As in :func:`~sparseloom.sim.build.build_simulator`.
     progress : rich Progress, optional
         Gets a task that counts result bytes.
+    built : callable, optional
+        Called when the simulator is there.
 
     Returns
     -------
@@ -206,6 +210,8 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
     sizes = split_tokens(len(x), inputs=layer.in_features, config=config)
     build = build_simulator(unit_verilog(config, cache), bus_bytes=config.bus_bytes, waves=waves,
                             cache=cache)
+    if built is not None:
+        built()
     keep = folder is not None or waves
     if folder is None:
         runs = (cache or cache_folder()) / "runs"

@@ -1,0 +1,133 @@
+"""``sparseloom sim``: run real layers through the generated Verilog."""
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sparseloom.hw.config import BLOCK_INPUTS, BUS_BITS, ArrayConfig
+from sparseloom.model.errors import InputError
+from sparseloom.model.packed.artefact import read_artefact
+from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.packed.stream import strip_columns
+from sparseloom.sim.progress import progress_bars
+
+app = typer.Typer(no_args_is_help=True, add_completion=False,
+                  help="Prove layers in RTL simulation.")
+DEFAULTS = ArrayConfig()
+
+
+@app.callback()
+def sim() -> None:
+    """Prove layers in RTL simulation, bit for bit."""
+
+
+@app.command()
+def layer(
+    artefact: Annotated[Path, typer.Argument(show_default=False, help="Artefact folder.")],
+    name: Annotated[str, typer.Option("--layer", "-l", show_default=False,
+                                      help="Layer, by its name in the model.")],
+    tokens: Annotated[int, typer.Option(min=1, max=65535, help="Real tokens to run.")] = 32,
+    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = DEFAULTS.rows,
+    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = DEFAULTS.cols,
+    max_k: Annotated[int | None, typer.Option(
+        show_default=f"{DEFAULTS.max_k}, or the layer's inputs if there are more",
+        help="Longest dot product, in inputs.")] = None,
+    act_words: Annotated[int | None, typer.Option(
+        show_default=f"{DEFAULTS.act_words}, or MAX_K if that is more",
+        help="Words of ROWS bytes in each half of the activation buffer.")] = None,
+    bus_bits: Annotated[int, typer.Option(
+        help=f"Width of the streams: {', '.join(map(str, BUS_BITS))}.")] = DEFAULTS.bus_bits,
+    lanes: Annotated[int | None, typer.Option(
+        show_default="the largest divisor of ROWS up to 4",
+        help="Results post-processed in a cycle.")] = None,
+    queue_depth: Annotated[int, typer.Option(
+        help="Jobs that may be outstanding.")] = DEFAULTS.queue_depth,
+    block_inputs: Annotated[int, typer.Option(
+        help=f"Inputs per bit of a block bitmap: {', '.join(map(str, BLOCK_INPUTS))}.",
+    )] = DEFAULTS.block_inputs,
+    sentences: Annotated[Path | None, typer.Option(
+        show_default="the artefact's own examples",
+        help="Text file, one sentence a line, to take the tokens from.")] = None,
+    stall: Annotated[float, typer.Option(
+        min=0, max=0.99, help="Share of cycles in which each stream pauses.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=1, help="Of the pauses.")] = 1,
+    waves: Annotated[bool, typer.Option("--waves", help="Write a waveform (VCD).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Run a layer on real activations and compare every output with the integer oracle.
+
+    Exit code 0 only if none differs.
+    """
+    texts = _sentences(sentences)
+    packed = read_artefact(artefact).layer(name)
+    max_k = max_k or max(DEFAULTS.max_k, packed.in_features)
+    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
+                         act_words=act_words or max(DEFAULTS.act_words, max_k),
+                         queue_depth=queue_depth, block_inputs=block_inputs)
+    # Only now: these load the model's libraries and the converter to Verilog.
+    from sparseloom.model.capture import capture_activations
+    from sparseloom.sim.layer import run_layer
+
+    log = Console(stderr=True)
+    cost = straddle_cost(packed, cols)
+    if cost > 1:
+        log.print(f"note: {cols} columns do not divide p = {packed.p}: strips that straddle blocks "
+                  f"run the columns of both, {cost:.2f} times the work", highlight=False)
+    with progress_bars(log) as progress:
+        task = progress.add_task("activations from the model", total=None)
+        x = capture_activations(artefact, name, tokens=tokens, sentences=texts)
+        progress.remove_task(task)
+        task = progress.add_task("Verilog and its simulator, kept for the next run", total=None)
+        run = run_layer(packed, x, config, waves=waves, stall=stall, seed=seed, progress=progress,
+                        built=lambda: progress.remove_task(task))
+    if as_json:
+        typer.echo(json.dumps({**run.as_dict(), "density": packed.density,
+                               "shape": [packed.out_features, packed.in_features],
+                               "geometry": config.to_dict()}, indent=2))
+    else:
+        table = Table(show_header=False, title=f"{name} in RTL", title_justify="left")
+        for label, value in (
+                ("shape, density", f"{packed.out_features} × {packed.in_features}, "
+                                   f"{packed.density:.3f}"),
+                ("array", f"{rows} × {cols}"),
+                ("tokens, jobs", f"{run.tokens}, {run.jobs}"),
+                ("cycles", f"{run.cycles:,}"), ("ideal cycles", f"{run.ideal_cycles:,}"),
+                ("utilisation", f"{run.utilisation:.3f}"),
+                *((f"  {key.replace('_', ' ')}", f"{value:,}")
+                  for key, value in run.counters.items()),
+                ("outputs compared", f"{run.outputs:,}"),
+                ("mismatches", f"{run.mismatches:,}"),
+                ("seconds", f"{run.seconds:.1f}")):
+            table.add_row(label, value)
+        Console().print(table, highlight=False)
+    if run.waves:
+        log.print(f"waveform: {run.waves}", highlight=False, soft_wrap=True)
+    if run.mismatches:
+        log.print(f"error: {run.mismatches} of {run.outputs} outputs differ, the first: "
+                  f"{run.first_mismatch()}; the run is kept in {run.folder}",
+                  highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(1)
+
+
+def straddle_cost(packed: PackedLayer, cols: int) -> float:
+    """Columns that the strips run over those that the blocks store; 1 where C divides p."""
+    stored = int(packed.column_mask().sum()) * packed.p
+    run = sum(len(strip) for strip in strip_columns(packed, cols)) * cols
+    return run / stored if stored and packed.p % cols else 1.0
+
+
+def _sentences(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a text file, one sentence a line, found: {error}"
+                         ) from None
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise InputError(f"{path}: expected a sentence a line, found none")
+    return texts
