@@ -100,7 +100,7 @@ class ResultPort(wiring.Component):
         For one cycle: after the offered beat, send one byte ``close_cause`` with TLAST and TUSER.
     close_cause : In(8)
     open : Out(1)
-        A packet was begun and its last beat is not yet offered.
+        A packet was begun, or would be in this cycle, and its last beat is not yet offered.
     idle : Out(1)
         No beat is offered, no close is due.
     offered : Out(1)
@@ -129,10 +129,11 @@ class ResultPort(wiring.Component):
             pack.last.eq(self.last), self.returned.eq(pack.returned),
         ]
         closing, cause = Signal(), Signal(8)
-        free = Signal()
+        free, begun = Signal(), Signal()
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
             pack.o.ready.eq(free & ~self.flush & ~closing & ~self.close),
+            self.open.eq(begun | (pack.o.valid & free & ~self.flush & ~closing)),
             self.idle.eq(~self.o.valid & ~closing),
             self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last
                              & ~self.o.payload.user),
@@ -143,12 +144,12 @@ class ResultPort(wiring.Component):
                 m.d.sync += [
                     self.o.valid.eq(1), self.o.payload.data.eq(cause), self.o.payload.keep.eq(1),
                     self.o.payload.last.eq(1), self.o.payload.user.eq(1),
-                    closing.eq(0), self.open.eq(0),
+                    closing.eq(0), begun.eq(0),
                 ]
             with m.Elif(pack.o.valid & pack.o.ready):
                 m.d.comb += self.offered.eq(pack.o.payload.last)
                 m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(pack.o.payload),
-                             self.open.eq(~pack.o.payload.last)]
+                             begun.eq(~pack.o.payload.last)]
         with m.If(self.close):
             m.d.sync += [closing.eq(1), cause.eq(self.close_cause)]
         return m

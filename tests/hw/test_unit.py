@@ -147,7 +147,7 @@ class Bench:
             self.source("weights"), self.source("acts"), self.sink, watch(self.dut.results)])
 
 
-GEOMETRIES = [
+GEOMETRIES: list[dict] = [
     {"rows": 3, "cols": 5, "max_k": 40, "act_words": 120, "bus_bits": 32, "block_inputs": 8},
     {"rows": 1, "cols": 1, "max_k": 40, "act_words": 320, "bus_bits": 64, "queue_depth": 1},
     {"rows": 8, "cols": 4, "max_k": 48, "act_words": 120, "bus_bits": 128, "queue_depth": 3},
@@ -204,7 +204,7 @@ def test_jobs_equal_the_oracle(geometry, stall):
     assert 0 < empty < 60
 
 
-SMALL = {"rows": 3, "cols": 5, "max_k": 40, "act_words": 120, "bus_bits": 32, "block_inputs": 8}
+SMALL: dict = {"rows": 3, "cols": 5, "max_k": 40, "act_words": 120, "bus_bits": 32, "block_inputs": 8}
 HEADER_BYTES = {"version": 0, "kind": 1, "tag": 2, "weight_bits": 3, "cols": 4,
                 "block_inputs": 5, "inputs": 6, "strip": 8, "columns": 10, "blocks": 12,
                 "reserved": 14}
@@ -447,3 +447,41 @@ def test_clear_at_any_time(hold):
 
     bench.run(drive, max_cycles=60000)
     assert bool(waited) == hold
+
+
+def test_clear_around_the_first_result_beat():
+    """A packet that was begun is always ended, in whichever cycle the clear comes."""
+    bench = Bench(ArrayConfig(**SMALL))
+    job = Job(bench.config, np.random.default_rng(3), tag=9, tokens=4, inputs=20, outputs=6,
+              density=0.5)
+    closed = []
+
+    async def start(ctx):
+        bench.send_job(job)
+        assert await bench.push(ctx, job) == Response.OKAY
+
+    async def drive(ctx):
+        await start(ctx)
+        cycles = 0
+        while not ctx.get(bench.dut.results.valid):
+            await ctx.tick()
+            cycles += 1
+        await bench.wait(ctx, 1)
+        for at in range(cycles - 6, cycles + 6):
+            before = len(bench.packets)
+            await start(ctx)
+            await ctx.tick().repeat(at)
+            await write(ctx, bench.dut.bus, "CONTROL", 1)
+            while await read(ctx, bench.dut.bus, "STATUS") & 4:
+                pass
+            await ctx.tick().repeat(5)
+            closed.append(len(bench.packets) - before)
+            for name in bench.beats:
+                bench.take_back(name)
+            before = len(bench.packets)
+            await start(ctx)
+            await bench.wait(ctx, before + 1)
+            job.check(bench.packets[-1])
+
+    bench.run(drive, max_cycles=20000)
+    assert set(closed) == {0, 1}
