@@ -11,8 +11,7 @@ from sparseloom.model.packed.stream import encode_acts, to_beats
 from tests.hw.bench import pause, put, run
 
 MAX_K, ACT_WORDS = 40, 120
-GEOMETRIES = [(3, 5, 32), (1, 1, 32), (8, 4, 64), (3, 5, 64), (12, 12, 64), (8, 4, 128),
-              (5, 3, 128)]
+GEOMETRIES = [(3, 5, 32), (1, 1, 32), (8, 4, 64), (12, 12, 64), (8, 4, 128), (5, 3, 128)]
 
 
 def make(rows, cols, bus_bits):
@@ -231,7 +230,7 @@ def faulty(dut, job, cases):
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize(("rows", "cols", "bus_bits"), [
-    (3, 5, 32), (1, 1, 32), (8, 4, 32), (8, 4, 64), (5, 3, 128)])
+    (3, 5, 32), (1, 1, 32), (8, 4, 64), (5, 3, 128)])
 def test_every_length_but_the_right_one_is_refused(rows, cols, bus_bits, stall):
     inputs, groups, bus_bytes = 7, 2, bus_bits // 8
     right = inputs * groups * rows
@@ -245,7 +244,7 @@ def test_every_length_but_the_right_one_is_refused(rows, cols, bus_bits, stall):
     assert faulty(make(rows, cols, bus_bits), job_of(inputs, groups, rows), cases) == expected
 
 
-@pytest.mark.parametrize("bus_bits", [32, 64, 128])
+@pytest.mark.parametrize("bus_bits", [32, 128])
 def test_every_wrong_keep_is_refused(bus_bits):
     rows, cols, inputs, groups, bus_bytes = 3, 5, 11, 2, bus_bits // 8
     good = beats_of(bytes(inputs * groups * rows), bus_bytes)
