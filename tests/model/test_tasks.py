@@ -10,7 +10,10 @@ from sparseloom.model.tasks import Row, load_task
 STS = "main\tMSR\t2012\t0001\t{}\tA \"man\" runs.\tA man\u2028 is running.\textra\n"
 
 
-def sts(folder, train=STS.format("4.5") + STS.format("0"), dev=STS.format("3.250")):
+TRAIN, DEV = STS.format("4.5") + STS.format("0"), STS.format("3.250")
+
+
+def sts(folder, train=TRAIN, dev=DEV):
     (folder / "sts-train.csv").write_text(train, encoding="utf-8")
     (folder / "sts-dev.csv").write_text(dev, encoding="utf-8")
     return folder

@@ -1,4 +1,6 @@
 """Training: masks hold, the teacher teaches, the penalty works, embeddings rest."""
+from typing import Any
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def lesson_of(task, steps, *, teacher=None, distil=0.5):
     return Lesson(head=head, encoder=encoder, batches=batches, teacher=teacher, distil=distil)
 
 
-def weights_of(model):
+def weights_of(model) -> dict[str, Any]:
     return {linear.name: linear.module.weight for linear in encoder_layers(model)}
 
 

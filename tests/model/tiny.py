@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -22,8 +23,9 @@ from transformers import (
 
 from sparseloom.model.tasks import Row, Task
 
-WORDS = ("a an the man woman child dog cat horse is was runs sleeps eats plays sings in on under "
-         "with house tree river ball guitar bread slowly quickly red blue old young").split()
+WORDS = ("a", "an", "the", "man", "woman", "child", "dog", "cat", "horse", "is", "was", "runs",
+         "sleeps", "eats", "plays", "sings", "in", "on", "under", "with", "house", "tree", "river",
+         "ball", "guitar", "bread", "slowly", "quickly", "red", "blue", "old", "young")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 VOCABULARY = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
 HIDDEN, FFN, LAYERS = 48, 96, 2
@@ -52,10 +54,11 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         sep_token="[SEP]", model_max_length=32, model_input_names=["input_ids", "attention_mask"])
 
 
-def tiny_model(kind: str = "bert", *, labels: int = 0, seed: int = 0, act: str = "gelu"):
+def tiny_model(kind: str = "bert", *, labels: int = 0, seed: int = 0,
+               act: str = "gelu") -> Any:
     """A random encoder, with a classification head if ``labels`` is not 0."""
     torch.manual_seed(seed)
-    size = {"vocab_size": len(VOCABULARY), "pad_token_id": 0}
+    size: dict[str, Any] = {"vocab_size": len(VOCABULARY), "pad_token_id": 0}
     if labels:
         size["num_labels"] = labels
     if kind == "distilbert":

@@ -1,0 +1,33 @@
+"""Both ways of an exact product, and the choice between them."""
+import numpy as np
+import pytest
+import torch
+
+from sparseloom.model import integer_matmul
+from sparseloom.model.reference import accumulate
+
+SHAPES = [(1, 1, 1), (3, 5, 7), (2, 1024, 3), (2, 1025, 3), (4, 3072, 2)]
+
+
+@pytest.mark.parametrize(("m", "k", "n"), SHAPES)
+@pytest.mark.parametrize("way", ["matmul_bytes", "matmul_floats", "integer_matmul"])
+def test_exact(way, m, k, n):
+    rng = np.random.default_rng(k)
+    x = rng.integers(-128, 128, (m, k)).astype(np.int8)
+    w = rng.integers(-127, 128, (n, k)).astype(np.int8)
+    for x_now, w_now in ((x, w), (np.full_like(x, -128), np.full_like(w, -127))):
+        found = getattr(integer_matmul, way)(torch.from_numpy(x_now), torch.from_numpy(w_now))
+        assert found.dtype == torch.int32
+        assert np.array_equal(found.numpy(), accumulate(x_now, w_now, np.zeros(n, np.int32)))
+
+
+def test_floats_are_not_used_where_they_may_round(monkeypatch):
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    monkeypatch.setattr(integer_matmul, "matmul_floats", None)  # a call would fail
+    x = torch.full((2, 300), 127, dtype=torch.int8)
+    assert integer_matmul.integer_matmul(x, x).tolist() == [[300 * 127**2] * 2] * 2
+
+
+def test_no_rows():
+    x, w = torch.zeros(0, 4, dtype=torch.int8), torch.ones(3, 4, dtype=torch.int8)
+    assert integer_matmul.integer_matmul(x, w).shape == (0, 3)
