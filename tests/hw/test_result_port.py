@@ -160,9 +160,12 @@ def test_close_keeps_the_offered_beat_and_ends_with_one_byte(lanes, bus_bits, ra
             closes = is_error or ctx.get(dut.open)
             ctx.set(dut.close, closes)
             ctx.set(dut.close_cause, cause if closes else 0xEE)
+            before = ctx.get(dut.o.valid)
             await ctx.tick()
             bench.queue.clear()
             offered = ctx.get(dut.o.valid)
+            if hold and closes:
+                assert offered == before, "a beat came after the close"
             ctx.set(dut.close, 0)
             ctx.set(dut.close_cause, 0xEE)
             ctx.set(dut.flush, 1)
@@ -187,10 +190,10 @@ def test_close_keeps_the_offered_beat_and_ends_with_one_byte(lanes, bus_bits, ra
                     assert whole.startswith(data[:-1])
                     assert len(data[:-1]) % bench.bus_bytes == 0
             assert bench.packets in ([], [(whole, 0)])
-            before = len(bench.packets)
+            count = len(bench.packets)
             bench.send(*job)                # and the next job is whole
-            await bench.wait_for(ctx, before + 1)
-            assert bench.packets[before:] == [(whole, 0)]
+            await bench.wait_for(ctx, count + 1)
+            assert bench.packets[count:] == [(whole, 0)]
 
     bench.run(drive)
     assert len(begun) > 3
