@@ -22,7 +22,7 @@ CACHE_VARIABLE = "SPARSELOOM_CACHE"
 VERILATOR_FLAGS = ("-O3", "-fno-merge-cond-motion", "--x-assign", "fast", "--x-initial", "fast",
                    "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
                    "--output-split", "20000")
-# -O2 simulates twice as fast and compiles 1.6 times as long: worth it from about two million cycles.
+# -O2 simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
 COMPILER_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
 

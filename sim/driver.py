@@ -84,6 +84,7 @@ class Unit:
     def __init__(self, dut: Any):
         self.dut = dut
         self.bus_bytes = len(dut.s_axis_acts_tkeep)
+        self.sent = {"weights": int(dut.weight_packets.value), "acts": int(dut.act_packets.value)}
         dut.aresetn.value = 0
         dut.play.value = 0
         for name, value in (("seed", 1), ("packets", 1), ("gap_weights", 0), ("gap_acts", 0),
@@ -102,6 +103,8 @@ class Unit:
         await ClockCycles(self.dut.aclk, cycles)
         for stream in (self.weights, self.acts, self.results):
             stream.clear()
+        self.sent = {"weights": int(self.dut.weight_packets.value),
+                     "acts": int(self.dut.act_packets.value)}
         self.dut.aresetn.value = 1
         await ClockCycles(self.dut.aclk, 2)
 
@@ -113,12 +116,12 @@ class Unit:
 
     async def read_word(self, offset: int) -> tuple[int, bool]:
         """Read 32 bits: the value, and whether the bus answered OKAY."""
-        answer = await self.registers.read(offset, 4)
+        answer: Any = await self.registers.read(offset, 4)
         return int.from_bytes(answer.data, "little"), answer.resp == AxiResp.OKAY
 
     async def write_word(self, offset: int, value: int) -> bool:
         """Write 32 bits; did the bus answer OKAY?"""
-        answer = await self.registers.write(offset, value.to_bytes(4, "little"))
+        answer: Any = await self.registers.write(offset, value.to_bytes(4, "little"))
         return answer.resp == AxiResp.OKAY
 
     async def read(self, name: str) -> dict[str, int]:
@@ -192,6 +195,16 @@ class Unit:
 
     # Streams
 
+    async def send(self, stream: str, data: bytes, keep: list[int] | None = None) -> None:
+        """Queue a packet on ``weights`` or ``acts``; its last byte has TLAST."""
+        await getattr(self, stream).send(AxiStreamFrame(data, tkeep=keep))
+        self.sent[stream] += 1
+
+    def waiting(self, stream: str) -> int:
+        """Packets that were queued and of which the unit took no beat yet."""
+        begun = {"weights": self.dut.weight_packets, "acts": self.dut.act_packets}
+        return self.sent[stream] - int(begun[stream].value)
+
     async def receive(self, *, limit: int) -> Packet:
         """The next packet of results, up to TLAST.
 
@@ -208,8 +221,8 @@ class Unit:
         return int(self.dut.violations.value)
 
 
-def to_packet(frame: AxiStreamFrame, bus_bytes: int) -> Packet:
-    """Kept bytes of a frame; the beat with TUSER apart from them."""
+def to_packet(frame: Any, bus_bytes: int) -> Packet:
+    """Kept bytes of an ``AxiStreamFrame``; the beat with TUSER apart from them."""
     keep = list(frame.tkeep or [])
     user = list(frame.tuser or [])
     closed = bool(user and user[-1])

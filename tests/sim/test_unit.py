@@ -1,0 +1,82 @@
+"""The generated Verilog in Verilator, by cocotb: three odd builds, every corner of the contract."""
+import numpy as np
+import pytest
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.reference import accumulate, requantise
+from sparseloom.sim.build import build_simulator
+from sparseloom.sim.cases import write_cases
+from sparseloom.sim.layer import unit_verilog
+from sparseloom.sim.run import replay_command, run_bench
+from tests.layers import random_acts, random_layer, useful_share
+
+CONFIGS = {
+    "3x5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32, block_inputs=8,
+                       queue_depth=2),
+    "1x1": ArrayConfig(rows=1, cols=1, max_k=40, act_words=130, bus_bits=64, block_inputs=16,
+                       queue_depth=1),
+    "8x4": ArrayConfig(rows=8, cols=4, max_k=72, act_words=144, bus_bits=128, block_inputs=32,
+                       queue_depth=4),
+}
+
+
+def make_cases(config: ArrayConfig) -> list:
+    """Layers and activations: corners of K, N, M, masks and kinds of results."""
+    rng = np.random.default_rng(config.rows * 100 + config.cols)
+    rows, cols, max_k = config.rows, config.cols, config.max_k
+    ragged_k = config.block_inputs * 2 + 5                      # ends inside a block
+    cases = []
+
+    def add(name, tokens, **shape):
+        layer = random_layer(rng, name=name, **shape)
+        cases.append((layer, random_acts(rng, tokens, layer.in_features)))
+
+    add("one", 1, inputs=1, outputs=1, density=1.0)
+    add("one_input", rows + 1, inputs=1, outputs=cols + 1, density=1.0)
+    # N = 3C - 1, two outputs a block: strips straddle blocks where C is odd.
+    wide = 3 * cols - 1 if cols > 1 else 4
+    add("ragged", rows + 1, inputs=ragged_k, outputs=wide, p=2 if wide % 2 == 0 else 1)
+    add("second", 1, inputs=3 * 8, outputs=cols, p=cols, q=8, density=0.6)
+    add("blocks", 2 * rows, inputs=40, outputs=2 * cols, p=cols, q=8, structure="block")
+    add("rows", rows + 2, inputs=36, outputs=2 * cols + 2, p=2 * cols + 2, q=4, structure="row",
+        density=0.3)
+    add("full", rows, inputs=max_k, outputs=2 * cols, density=1.0)
+    add("empty_first", rows + 1, inputs=20, outputs=3 * cols, p=cols, empty_outputs=slice(0, cols))
+    add("empty_middle", rows + 1, inputs=20, outputs=3 * cols, p=cols,
+        empty_outputs=slice(cols, 2 * cols))
+    add("empty_last", 2 * rows + 1, inputs=20, outputs=3 * cols, p=cols,
+        empty_outputs=slice(2 * cols, None))
+    add("all_empty", rows + 1, inputs=20, outputs=cols + 1, density=0.0)
+    add("lut", rows + 2, inputs=ragged_k, outputs=2 * cols + 1, lut=True)
+    add("lut_other", 2, inputs=9, outputs=cols, lut=True)
+    add("raw", 2 * rows + 1, inputs=21, outputs=2 * cols + 1, raw=True)
+    add("raw_blocks", 1, inputs=32, outputs=3 * cols, p=cols, q=8, structure="block", raw=True)
+    add("most_words", config.act_words // 20 * rows, inputs=20, outputs=cols, density=0.5)
+    extreme = random_layer(rng, name="extreme", inputs=max_k, outputs=2 * cols, density=1.0,
+                           raw=True)
+    extreme.weights[:] = np.where(rng.random(extreme.weights.shape) < 0.5, -127, 127)
+    extreme.weights[0] = 127
+    cases.append((extreme, np.full((rows, max_k), -128, np.int8)))
+    return cases
+
+
+@pytest.mark.parametrize("geometry", CONFIGS)
+def test_data_is_not_trivial(geometry):
+    """At least half of the int8 results are neither clamped nor zero, before any table."""
+    for layer, x in make_cases(CONFIGS[geometry]):
+        if layer.raw or layer.name == "one":
+            continue
+        sums = accumulate(x, layer.dense_weight(), layer.bias)
+        y = requantise(sums, layer.mult, layer.shift, layer.output_zero_point)
+        assert useful_share(y) >= 0.5, layer.name
+
+
+@pytest.mark.parametrize("geometry", CONFIGS)
+def test_unit(geometry, tmp_path):
+    config = CONFIGS[geometry]
+    build = build_simulator(unit_verilog(config), bus_bytes=config.bus_bytes)
+    write_cases(tmp_path, config, make_cases(config))
+    outcomes = run_bench(build, tmp_path, module="sparseloom.sim.tb_unit")
+    failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
+    assert not failures, "\n".join([*failures, f"to run it again: {replay_command(tmp_path)}"])
+    assert len(outcomes) >= 20
