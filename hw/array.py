@@ -44,7 +44,8 @@ class Array(wiring.Component):
     first, last : In(1)
         Mark the first and the last k of a tile.
     shift : In(1)
-        Move all sums one column to the left; pulses at least two cycles apart.
+        Move all sums one column to the left; the first pulse at ``capture_latency + 1`` or later,
+        two pulses at least two cycles apart.
     edge : Out(ArrayLayout(signed(sum_bits), rows))
         Sums of column 0. Those of a whole tile are complete from ``capture_latency`` cycles after
         ``last``; after one shift pulse the next column shows in the next cycle.

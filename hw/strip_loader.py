@@ -32,8 +32,10 @@ class StripLoader(wiring.Component):
     Members
     -------
     i : In(stream of beat_layout(bus_bits))
-        Not ready until a job waits and a bank is free; else one beat a cycle, less a few cycles
-        between packets.
+        Not ready until a job waits and a bank is free. Then one beat a cycle, or less where words
+        are narrower than beats: a column's weights, 8 bytes of parameters, a byte of a table a
+        cycle. A few cycles pass between packets, and a strip is complete when each of its indices
+        had its cycle.
     stage : Out(stage_signature)
         To the job queue.
     lut_free : In(1)
