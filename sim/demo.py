@@ -23,7 +23,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.generate import VERILOG, generate
 from sparseloom.model.config import PruneConfig, TrainConfig
 from sparseloom.model.errors import InputError
-from sparseloom.model.names import block_layers
+from sparseloom.model.names import block_index, block_layers
 from sparseloom.model.packed.artefact import Artefact, read_artefact
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.layer import PackedLayer
@@ -103,18 +103,22 @@ class DemoSettings:
             raise InputError(f"steps must be 0 or more, not {self.steps}")
         if self.data_dir is not None and self.task is None:
             raise InputError("data-dir holds the files of a task: name it with --task")
-        self.array([])
+        self.array()
         self.prune_config()
         self.train_config()
 
-    def array(self, layers: list[PackedLayer]) -> ArrayConfig:
-        """The reference build at this geometry, longer only where a layer asks for it."""
-        groups = -(-self.tokens // self.rows) if self.rows > 0 else 1
-        standard = ArrayConfig()
-        longest = max((layer.in_features for layer in layers), default=0)
-        max_k = max(standard.max_k, longest)
-        words = max(standard.act_words, max_k, longest * groups)
-        return ArrayConfig(rows=self.rows, cols=self.cols, max_k=max_k, act_words=words)
+    def array(self, inputs: int = 0) -> ArrayConfig:
+        """The reference build at this geometry, with larger memories only where they are needed.
+
+        Parameters
+        ----------
+        inputs : int
+            Inputs of the widest layer. Tokens that do not fit the activation buffer become
+            several jobs.
+        """
+        config = ArrayConfig(rows=self.rows, cols=self.cols)
+        max_k = max(config.max_k, inputs)
+        return replace(config, max_k=max_k, act_words=max(config.act_words, max_k))
 
     def prune_config(self) -> PruneConfig:
         """Settings of the prune."""
@@ -214,7 +218,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
                             structure=settings.structure, p=settings.p)
         dense = read_artefact(dense_dir)
         names = _block(dense, settings.layer_index)
-        config = settings.array([dense.layer(name) for name in names])
+        config = settings.array(max(dense.layer(name).in_features for name in names))
         dense_acts = capture_layers(dense_dir, names, tokens=settings.tokens)
 
     with stages.stage("prune", f"{task.name}, {settings.structure} groups of {settings.p} outputs, "
@@ -305,8 +309,9 @@ def _same_verilog(folder: Path, config: ArrayConfig) -> None:
 def _block(artefact: Artefact, index: int) -> list[str]:
     names = block_layers(artefact.layers, index)
     if not names:
-        raise InputError(f"layer-index {index}: the model has no such encoder layer; its Linear "
-                         f"layers are {', '.join(artefact.layers)}")
+        indices = {block_index(name) for name in artefact.layers} - {None}
+        raise InputError(f"layer-index: expected one of {', '.join(map(str, indices))}, the "
+                         f"model's encoder layers, found {index}")
     return names
 
 

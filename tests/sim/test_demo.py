@@ -1,0 +1,160 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparseloom.model.errors import InputError
+from sparseloom.model.packed.cycles import ideal_cycles
+from sparseloom.model.reference import linear
+from sparseloom.sim import demo as demo_module
+from sparseloom.sim.console import main
+from sparseloom.sim.demo import DemoSettings
+from sparseloom.sim.layer import LayerRun
+from tests.model.tiny import BERT_LAYER, FFN, HIDDEN, tiny_checkpoint, write_sts
+
+TOKENS = 5
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> list[str]:
+    """Options that name a tiny model and task."""
+    folder = tmp_path_factory.mktemp("inputs")
+    return ["--model", str(tiny_checkpoint(folder / "model")),
+            "--task", str(write_sts(folder / "task"))]
+
+
+@pytest.fixture
+def invoke(capsys, monkeypatch):
+    """The command as a user calls it, on a small array: exit code, standard output, error."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*options: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["sparseloom", "demo", "--rows", "2", "--cols", "4",
+                                         *map(str, options)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        shown = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code, shown.out, shown.err
+    return run
+
+
+def pretend(layer, x, config, *, progress=None) -> LayerRun:
+    """A run that is right, without a simulator."""
+    results = linear(layer, x)
+    ideal = ideal_cycles(layer, rows=config.rows, cols=config.cols, tokens=len(x))
+    return LayerRun(name=layer.name, results=results, expected=results, cycles=2 * ideal + 10,
+                    ideal_cycles=ideal, counters={}, outputs=results.size, mismatches=0,
+                    tokens=len(x), jobs=1, seconds=0.0)
+
+
+def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
+    out = tmp_path / "demo"
+    code, shown, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 8, "--layer-index", 1,
+                            "-o", out)
+    assert code == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["model"] == inputs[1]
+    assert set(report["score"]) == {"dense", "pruned", "integer"}
+    assert report["compression"] >= 2
+    shapes = {"intermediate.dense": [FFN, HIDDEN], "output.dense": [HIDDEN, FFN]}
+    assert [(layer["name"], layer["shape"]) for layer in report["layers"]] == [
+        (f"encoder.layer.1.{part}", shapes.get(part, [HIDDEN, HIDDEN])) for part in BERT_LAYER]
+    for layer in report["layers"]:
+        assert layer["outputs"] == layer["dense_outputs"] == TOKENS * layer["shape"][0]
+        assert layer["mismatches"] == layer["dense_mismatches"] == 0
+        assert 0 < layer["ideal_cycles"] <= layer["cycles"]
+        assert layer["speedup_vs_dense"] == layer["dense_cycles"] / layer["cycles"] > 1
+        assert layer["speedup_over_compression"] == pytest.approx(
+            layer["speedup_vs_dense"] * layer["density"])
+    assert report["exact"]
+    assert "bit-exact" in shown
+    for file in ("pruned/sparseloom.safetensors", "pruned/config.json",
+                 "dense/sparseloom.safetensors", "rtl/sparseloom.v", "rtl/manifest.json"):
+        assert (out / file).is_file(), file
+
+
+@pytest.fixture
+def no_simulator(monkeypatch):
+    monkeypatch.setattr(demo_module, "run_layer", pretend)
+
+
+def test_json_and_blocks(inputs, tmp_path, invoke, no_simulator):
+    code, out, progress = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "--structure", "block",
+                                 "--json", "-o", tmp_path / "demo")
+    assert code == 0
+    assert "prune" in progress
+    assert json.loads(out) == json.loads((tmp_path / "demo/report.json").read_text())
+
+
+def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, monkeypatch):
+    def spoil(layer, x, config, *, progress=None):
+        run = pretend(layer, x, config)
+        if not layer.name.endswith("attention.output.dense"):
+            return run
+        results = run.results.copy()
+        results[-1, -1] += 1
+        return replace(run, results=results, mismatches=int(np.sum(results != run.expected)))
+
+    monkeypatch.setattr(demo_module, "run_layer", spoil)
+    code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 0, "-o", tmp_path / "demo")
+    assert code == 1
+    assert "NO: 2 differ" in out       # one pruned, one unpruned
+    assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
+
+
+def test_a_run_that_fails_leaves_no_older_report(inputs, tmp_path, invoke, no_simulator):
+    report = tmp_path / "demo" / "report.json"
+    report.parent.mkdir()
+    report.write_text("{}")
+    code, _, error = invoke(*inputs, "--layer-index", 2, "--steps", 0, "-o", report.parent)
+    assert (code, error) == (2, "error: layer-index: expected one of 0, 1, the model's encoder "
+                                "layers, found 2\n")
+    assert not report.exists()
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"rows": 0}, "rows must be an integer in 1..32, not 0"),
+    ({"cols": 33}, "cols must be an integer in 1..32, not 33"),
+    ({"tokens": 0}, r"tokens must be in 1..4096, not 0"),
+    ({"layer_index": -1}, r"layer-index must be in 0..1000, not -1"),
+    ({"jobs": 0}, "jobs must be in 1..64"),
+    ({"steps": -1}, "steps must be 0 or more"),
+    ({"compression": 0.5}, "compression: expected"),
+    ({"structure": "diagonal"}, "structure: expected one of"),
+    ({"seed": -1}, "seed: expected"),
+    ({"data_dir": Path("x")}, "data-dir holds the files of a task"),
+])
+def test_settings_are_checked_first(settings, message):
+    with pytest.raises(InputError, match=message):
+        DemoSettings(**settings)
+
+
+def test_bad_settings_end_with_one_line_and_code_2(invoke):
+    assert invoke("--compression", 0.5) == (
+        2, "", "error: compression: expected a number of at least 1, found 0.5\n")
+
+
+def test_missing_model_is_refused(inputs, tmp_path, invoke):
+    code, _, error = invoke("--model", tmp_path / "nothing", *inputs[2:], "-o", tmp_path / "demo")
+    assert code == 2
+    assert error.startswith("error: ")
+    assert "nothing" in error
+    assert error.count("\n") == 1
+
+
+def test_the_build_grows_with_the_layers():
+    standard = DemoSettings().array()
+    assert (standard.max_k, standard.act_words) == (1536, 8192)
+    assert DemoSettings().array(1536) == standard
+    assert DemoSettings().array(3072) == replace(standard, max_k=3072)
+    assert DemoSettings().array(9000) == replace(standard, max_k=9000, act_words=9000)
+
+
+def test_steps_keep_the_schedule_shape():
+    config = DemoSettings(steps=40, seed=3).train_config()
+    assert (config.penalty_steps, config.retrain_steps, config.seed) == (10, 30, 3)
+    assert DemoSettings().train_config() == replace(config, penalty_steps=60, retrain_steps=180,
+                                                    seed=1, finetune_steps=400)
