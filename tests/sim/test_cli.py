@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+
+from sparseloom.model.packed.artefact import write_artefact
+from sparseloom.sim import console
+from sparseloom.sim import layer as layer_module
+from sparseloom.sim.cli import straddle_cost
+from tests.layers import random_acts, random_layer
+
+BUILD = ["--rows", "3", "--cols", "5", "--max-k", "45", "--act-words", "100", "--bus-bits", "32",
+         "--block-inputs", "8", "--queue-depth", "2"]
+
+
+@pytest.fixture
+def artefact(tmp_path, monkeypatch):
+    """An artefact whose model gives random activations."""
+    rng = np.random.default_rng(3)
+    write_artefact(tmp_path, [
+        random_layer(rng, name="encoder.0.key", inputs=40, outputs=20, p=5, q=8),
+        random_layer(rng, name="encoder.0.value", inputs=40, outputs=24, p=8, q=8)], {})
+    asked = []
+
+    def capture(folder, name, *, tokens, sentences):
+        asked.append((folder, name, tokens, sentences))
+        return random_acts(np.random.default_rng(4), tokens, 40)
+
+    monkeypatch.setattr("sparseloom.model.capture.capture_activations", capture)
+    return tmp_path, asked
+
+
+def call(monkeypatch, capsys, *words):
+    """Exit code, standard output and errors of the command."""
+    monkeypatch.setattr("sys.argv", ["sparseloom", "sim", "layer", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        console.main()
+    shown = capsys.readouterr()
+    return left.value.code or 0, shown.out, shown.err
+
+
+def test_layer_as_json(artefact, monkeypatch, capsys):
+    folder, asked = artefact
+    code, out, err = call(monkeypatch, capsys, folder, "--layer", "encoder.0.key", "--tokens", 7,
+                          *BUILD, "--stall", 0.2, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["name"], found["outputs"], found["mismatches"]) == ("encoder.0.key", 140, 0)
+    assert found["shape"] == [20, 40] and found["geometry"]["cols"] == 5
+    assert found["cycles"] > found["ideal_cycles"] > 0
+    assert asked == [(folder, "encoder.0.key", 7, None)]
+    assert "note" not in err
+
+
+def test_layer_as_a_table_with_sentences(artefact, monkeypatch, capsys, tmp_path):
+    folder, asked = artefact
+    text = tmp_path / "sentences.txt"
+    text.write_text("A cat sat.\n\n  It rained. \n", encoding="utf-8")
+    code, out, err = call(monkeypatch, capsys, folder, "-l", "encoder.0.value", "--tokens", 4,
+                          *BUILD, "--sentences", text)
+    assert code == 0, err
+    assert "outputs compared" in out and "96" in out and "utilisation" in out
+    assert asked[0][3] == ["A cat sat.", "It rained."]
+    assert "5 columns do not divide p = 8" in " ".join(err.split())
+
+
+def test_a_mismatch_is_exit_code_1(artefact, monkeypatch, capsys):
+    folder, _ = artefact
+    real = layer_module.linear
+    monkeypatch.setattr(layer_module, "linear", lambda *a: real(*a) ^ np.int8(1))
+    code, out, err = call(monkeypatch, capsys, folder, "-l", "encoder.0.key", "--tokens", 2, *BUILD)
+    assert code == 1 and "mismatches" in out
+    assert "error: 40 of 40 outputs differ, the first: {'token': 0, 'output': 0" in err
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--layer", "nobody"], "error: layer nobody: not in the artefact, which has encoder.0.key, "),
+    (["--layer", "encoder.0.key", "--rows", "99"], "error: rows must be an integer in 1..32"),
+    (["--layer", "encoder.0.key", "--bus-bits", "48"], "error: bus_bits must be one of 32, 64"),
+    (["--layer", "encoder.0.key", "--max-k", "32"],
+     "error: layer encoder.0.key, in_features: expected at most max_k = 32, found 40"),
+    (["--layer", "encoder.0.key", "--sentences", "/nowhere"], "expected a text file, one"),
+])
+def test_wrong_input_is_one_line_and_exit_code_2(artefact, monkeypatch, capsys, words, message):
+    code, out, err = call(monkeypatch, capsys, artefact[0], *words)
+    assert code == 2 and out == ""
+    lines = [line for line in err.splitlines() if not line.startswith("note")]
+    assert message in lines[-1] and sum(line.startswith("error") for line in lines) == 1
+
+
+def test_empty_sentences(artefact, monkeypatch, capsys, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    code, _, err = call(monkeypatch, capsys, artefact[0], "-l", "encoder.0.key", "--sentences",
+                        tmp_path / "empty.txt")
+    assert code == 2 and "expected a sentence a line, found none" in err
+
+
+def test_a_damaged_artefact(artefact, monkeypatch, capsys):
+    folder, _ = artefact
+    path = folder / "sparseloom.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    code, _, err = call(monkeypatch, capsys, folder, "-l", "encoder.0.key")
+    assert code == 2 and err.startswith("error: artefact") and err.count("\n") == 1
+
+
+def test_straddle_cost():
+    rng = np.random.default_rng(1)
+    layer = random_layer(rng, inputs=64, outputs=48, p=16, q=16, density=0.2)
+    assert straddle_cost(layer, 8) == straddle_cost(layer, 16) == 1
+    assert 1.3 < straddle_cost(layer, 12) < 1.7
+    assert straddle_cost(random_layer(rng, inputs=8, outputs=8, density=0.0), 3) == 1
