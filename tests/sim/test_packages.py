@@ -63,7 +63,7 @@ def test_changed_file_is_refused(index, tmp_path):
 
 def test_missing_package_is_one_line(index, tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
-    with pytest.raises(InputError, match="cannot be downloaded: .*INDEX_URL") as caught:
+    with pytest.raises(InputError, match=r"cannot be downloaded: .*INDEX_URL") as caught:
         fetch_packages(tmp_path / "cache", requirements=require(index, tmp_path / "r.txt"))
     assert "\n" not in str(caught.value)
 
