@@ -21,6 +21,7 @@ from rich.table import Table
 from sparseloom.model.config import (
     PENALTIES,
     SALIENCIES,
+    STRENGTHS,
     STRUCTURES,
     PruneConfig,
     QuantizeConfig,
@@ -79,8 +80,10 @@ def prune(
     p: Annotated[int, typer.Option("--p", help="Outputs of a block. The unit runs at full speed "
                                    "where its columns divide this.")] = PRUNE.p,
     q: Annotated[int, typer.Option("--q", help="Inputs of a block.")] = PRUNE.q,
-    strength: Annotated[float, typer.Option(
-        "--lambda", help="Strength of the group penalty.")] = PRUNE.strength,
+    strength: Annotated[float | None, typer.Option(
+        "--lambda", show_default=", ".join(f"{value:g} ({name})"
+                                           for name, value in STRENGTHS.items()),
+        help="Strength of the group penalty.")] = PRUNE.strength,
     penalty: Annotated[str, typer.Option(
         help=f"How it acts: {', '.join(PENALTIES)}.")] = PRUNE.penalty,
     milestones: Annotated[int, typer.Option(

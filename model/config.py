@@ -9,6 +9,7 @@ from sparseloom.model.errors import InputError
 STRUCTURES = ("column", "block", "row")
 SALIENCIES = ("activation", "magnitude")
 PENALTIES = ("decoupled", "loss")
+STRENGTHS = {"decoupled": 0.1, "loss": 1e-5}
 
 
 def _refuse(setting: str, expected: str, found: object) -> None:
@@ -44,8 +45,10 @@ class PruneConfig:
         Outputs and inputs of a block.
     compression : float
         All weights of the encoder's Linear layers over the surviving ones, at least; 1 or more.
-    strength : float
-        λ of the penalty.
+    strength : float, optional
+        λ of the penalty. ``decoupled``: what the whole stage takes from a group of mean RMS, as a
+        share of it, if nothing pushes back; a group of a third of the mean loses three times as
+        much. ``loss``: the paper's λ, in units of the task's loss. By default 0.1 and 1e-5.
     penalty : str
         ``decoupled`` (a shrink after the optimiser's step) or ``loss`` (the paper's term).
     epsilon : float
@@ -72,7 +75,7 @@ class PruneConfig:
     p: int = 24
     q: int = 16
     compression: float = 2.0
-    strength: float = 1.0
+    strength: float | None = None
     penalty: str = "decoupled"
     epsilon: float = 1e-3
     milestones: int = 4
@@ -85,19 +88,25 @@ class PruneConfig:
         _integer("p", self.p, 1)
         _integer("q", self.q, 1)
         _number("compression", self.compression, 1.0)
-        _number("strength", self.strength, 0.0)
+        if self.strength is not None:
+            _number("strength", self.strength, 0.0)
         _choice("penalty", self.penalty, PENALTIES)
         _number("epsilon", self.epsilon, 0.0, above=True)
         _integer("milestones", self.milestones, 1)
         _choice("saliency", self.saliency, SALIENCIES)
         _number("damping", self.damping, 0.0, above=True)
 
+    @property
+    def effective_strength(self) -> float:
+        """λ: what was chosen, or the penalty's default."""
+        return STRENGTHS[self.penalty] if self.strength is None else self.strength
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The schedule: fine-tune, penalised training, masked retraining, all in optimiser steps.
 
-    The defaults are the schedule of ``make demo``; ``docs/decisions/0002-demo-schedule.md`` has
+    The defaults are the schedule of ``make demo``; ``docs/decisions/0005-demo-schedule.md`` has
     what each costs and gives.
 
     Parameters
@@ -133,8 +142,8 @@ class TrainConfig:
     """
 
     finetune_steps: int = 400
-    penalty_steps: int = 60
-    retrain_steps: int = 180
+    penalty_steps: int = 20
+    retrain_steps: int = 60
     batch: int = 32
     finetune_rate: float = 5e-5
     penalty_rate: float = 1e-4

@@ -206,7 +206,7 @@ def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
         "source": {"model": work.checkpoint.name, "sha256": source},
         "score": {"dense": dense, "pruned": pruned}, "metric": task.metric, "task": task.name,
         "reweightings": penalty.updates if penalty else 0,
-        "prune": asdict(prune), "train": asdict(train)}
+        "prune": asdict(prune) | {"strength": prune.effective_strength}, "train": asdict(train)}
     path = write_pruned(out_dir, work.checkpoint, task, note)
     return PruneReport(
         task=task.name, model=work.checkpoint.name, metric=task.metric, dense_score=dense,

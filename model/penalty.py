@@ -82,20 +82,21 @@ class GroupPenalty:
         """λ Σ γ ‖w_g‖₂ over all layers, a scalar with a gradient; for ``penalty="loss"``."""
         terms = [(self.gamma[name] * self._norms(weight)).sum()
                  for name, weight in self.weights.items()]
-        return self.config.strength * torch.stack(terms).sum()
+        return self.config.effective_strength * torch.stack(terms).sum()
 
     @torch.no_grad()
-    def shrink(self, rate: float) -> None:
-        """Take ``rate · λ · γ`` from each group's RMS, not below 0; for ``"decoupled"``.
+    def shrink(self, share: float) -> None:
+        """Take ``share · λ · γ`` from each group's RMS, not below 0; for ``"decoupled"``.
 
         Parameters
         ----------
-        rate : float
-            The step's learning rate.
+        share : float
+            The step's learning rate over the sum of the stage's, so that λ means the same on
+            schedules of any length.
         """
         config = self.config
         for name, weight in self.weights.items():
             rms = self._rms(name)
-            left = (rms - rate * config.strength * self.gamma[name]).clamp_min(0)
+            left = (rms - share * config.effective_strength * self.gamma[name]).clamp_min(0)
             factor = torch.where(rms > 0, left / rms.clamp_min(1e-30), 0.0)
             weight.mul_(expand_groups(factor, config.structure, config.p, config.q))

@@ -132,6 +132,7 @@ def train(model: nn.Module, lesson: Lesson, *, rate: float, dropout: bool = Fals
     frozen = [parameter for parameter in model.parameters()
               if all(parameter is not other for other in parameters)]
     steps, losses = len(lesson.batches), []
+    total = sum(rate_at(step, steps, rate) for step in range(steps))
     for parameter in frozen:
         parameter.requires_grad_(False)
     model.train(dropout)
@@ -157,7 +158,7 @@ def train(model: nn.Module, lesson: Lesson, *, rate: float, dropout: bool = Fals
                 loss.backward()
                 optimizer.step()
                 if penalty is not None and penalty.config.penalty == "decoupled":
-                    penalty.shrink(now)
+                    penalty.shrink(now / total)
                 if masks is not None and weights is not None:
                     hold_masks(weights, masks, optimizer)
                 if after_step is not None:

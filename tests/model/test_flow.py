@@ -146,6 +146,11 @@ def test_dense_artefact(done, tmp_path):
     assert all(layer.block_mask.all() and layer.column_masks.all() and (layer.p, layer.q) == (12, 8)
                for layer in layers.values())
     assert not (tmp_path / "dense" / "pruning.json").exists()
+    model = AutoModel.from_pretrained(root / "source")
+    for name, layer in layers.items():
+        weight = model.get_submodule(name).weight.detach().numpy()
+        real = layer.dense_weight() * layer.weight_scale[:, None]
+        assert np.abs(real - weight).max() <= layer.weight_scale.max() * 0.51
 
 
 @pytest.mark.parametrize(("structure", "compression"), [("block", 3.0), ("row", 2.0)])

@@ -6,7 +6,7 @@ import torch
 from sparseloom.model import integer_matmul
 from sparseloom.model.reference import accumulate
 
-SHAPES = [(1, 1, 1), (3, 5, 7), (2, 1024, 3), (2, 1025, 3), (4, 3072, 2)]
+SHAPES = [(1, 1, 1), (3, 5, 7), (2, 1024, 3), (2, 1025, 3), (4, 3071, 2)]
 
 
 @pytest.mark.parametrize(("m", "k", "n"), SHAPES)
@@ -15,7 +15,8 @@ def test_exact(way, m, k, n):
     rng = np.random.default_rng(k)
     x = rng.integers(-128, 128, (m, k)).astype(np.int8)
     w = rng.integers(-127, 128, (n, k)).astype(np.int8)
-    for x_now, w_now in ((x, w), (np.full_like(x, -128), np.full_like(w, -127))):
+    ends = [(np.full_like(x, a), np.full_like(w, b)) for a, b in ((-128, -127), (127, 127))]
+    for x_now, w_now in ((x, w), *ends):
         found = getattr(integer_matmul, way)(torch.from_numpy(x_now), torch.from_numpy(w_now))
         assert found.dtype == torch.int32
         assert np.array_equal(found.numpy(), accumulate(x_now, w_now, np.zeros(n, np.int32)))

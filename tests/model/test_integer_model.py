@@ -10,11 +10,12 @@ from sparseloom.model.heads import head_of
 from sparseloom.model.integer_model import IntegerLinear, make_integer, sentence_attention
 from sparseloom.model.layers import base_model, encoder_layers
 from sparseloom.model.observe import draw_items, value_ranges
+from sparseloom.model.packed.layer import pack_layer
 from sparseloom.model.quantize import quantize_linear
 from sparseloom.model.reference import linear
 from tests.layers import random_acts, random_layer
 
-from .tiny import KINDS, similarity_task, tiny_model, tiny_tokenizer
+from .tiny import KINDS, LAYER_NAMES, similarity_task, tiny_model, tiny_tokenizer
 
 SENTENCES = [("a dog runs",), ("the old man sings slowly under a red tree",), ("cat",),
              ("the woman plays guitar on the river with a young horse",), ("a dog",)]
@@ -54,6 +55,18 @@ def test_layer_is_the_oracle(more, tokens):
     assert layer.raw or len(np.unique(found)) > 10
 
 
+def test_halves_round_up():
+    """Sums of 1, -1, 3, -3 times a half: ties go towards plus infinity."""
+    layer = pack_layer(
+        name="half", weight=np.array([[1]], np.int8), p=1, q=1, bias=np.zeros(1, np.int32),
+        mult=np.array([1 << 15], np.uint16), shift=np.array([16], np.uint8),
+        weight_scale=np.ones(1, np.float32), input_scale=1.0, input_zero_point=0, output_scale=1.0,
+        output_zero_point=0)
+    x = np.array([[1], [-1], [3], [-3]], np.int8)
+    assert IntegerLinear(layer).integers(torch.from_numpy(x)).tolist() == [[1], [0], [2], [-1]]
+    assert linear(layer, x).tolist() == [[1], [0], [2], [-1]]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layer_of_a_model_is_the_oracle(kind):
     """What enters a layer is tapped; what leaves is compared with the oracle, dequantised."""
@@ -67,6 +80,8 @@ def test_every_layer_of_a_model_is_the_oracle(kind):
     with torch.inference_mode():
         base_model(model)(**encoder.batch(SENTENCES))
     assert list(outputs) == list(layers)
+    for first, second in zip(LAYER_NAMES[kind][4::6], LAYER_NAMES[kind][5::6], strict=True):
+        assert np.array_equal(linear(layers[first], inputs[first]), inputs[second])
     for name, layer in layers.items():
         y = linear(layer, inputs[name]).astype(np.float32)
         if layer.raw:

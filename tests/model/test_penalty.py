@@ -5,6 +5,7 @@ import torch
 from sparseloom.model.config import PruneConfig
 from sparseloom.model.groups import group_rms
 from sparseloom.model.penalty import GroupPenalty, milestone_steps
+from sparseloom.model.train import rate_at
 
 # Two column groups of p = 2: norms 5 and 13, RMS 5/√2 and 13/√2.
 W = [[3.0, 5.0], [4.0, 12.0]]
@@ -104,3 +105,15 @@ def test_gamma_is_constant_between_milestones():
         penalty.shrink(0.5)
     assert torch.equal(seen[0], seen[1]) and torch.equal(seen[2], seen[3])
     assert not torch.equal(seen[1], seen[2])
+
+
+@pytest.mark.parametrize("steps", [4, 40])
+def test_strength_does_not_depend_on_the_schedule(steps):
+    """Of two equal groups, both at the mean, λ = 0.2 takes a fifth (over 1.01) in any schedule."""
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    penalty = penalty_of(weight, steps=steps, milestones=1, strength=0.2)
+    rates = [rate_at(step, steps, 3e-4) for step in range(steps)]
+    for step, rate in enumerate(rates):
+        penalty.at_step(step)
+        penalty.shrink(rate / sum(rates))
+    assert weight.detach().numpy() == pytest.approx(1 - 0.2 / 1.01, rel=1e-5)
