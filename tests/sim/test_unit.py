@@ -1,4 +1,6 @@
 """The generated Verilog in Verilator, by cocotb: three odd builds, every corner of the contract."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,19 @@ def make_cases(config: ArrayConfig) -> list:
     add("raw", 2 * rows + 1, inputs=21, outputs=2 * cols + 1, raw=True)
     add("raw_blocks", 1, inputs=32, outputs=3 * cols, p=cols, q=8, structure="block", raw=True)
     add("most_words", config.act_words // 20 * rows, inputs=20, outputs=cols, density=0.5)
+    # Exact halves of both signs at x = 0, and what is just above and below, for every alignment.
+    ties = random_layer(rng, name="ties", inputs=1, outputs=18, density=1.0)
+    ties.weights[:] = 1
+    shift = np.arange(16, 34)
+    bias = np.where(shift % 2, 3, -3) << (shift - 16)
+    cases.append((replace(ties, mult=np.full(18, 1 << 15, np.uint16), shift=shift.astype(np.uint8),
+                          bias=bias.astype(np.int32), output_zero_point=-3),
+                  np.arange(-1, 2 * rows, dtype=np.int8)[:, None]))
+    # The ends of both ranges, and sums that clamp on either side.
+    scales = random_layer(rng, name="scales", inputs=20, outputs=12, density=1.0)
+    cases.append((replace(scales, mult=np.tile(np.array([32768, 65535, 40000], np.uint16), 4),
+                          shift=np.repeat(np.array([1, 47, 33, 25], np.uint8), 3)),
+                  random_acts(rng, rows + 1, 20)))
     extreme = random_layer(rng, name="extreme", inputs=max_k, outputs=2 * cols, density=1.0,
                            raw=True)
     extreme.weights[:] = np.where(rng.random(extreme.weights.shape) < 0.5, -127, 127)
@@ -64,11 +79,21 @@ def make_cases(config: ArrayConfig) -> list:
 def test_data_is_not_trivial(geometry):
     """At least half of the int8 results are neither clamped nor zero, before any table."""
     for layer, x in make_cases(CONFIGS[geometry]):
-        if layer.raw or layer.name == "one":
+        if layer.raw or layer.name in ("one", "scales"):
             continue
         sums = accumulate(x, layer.dense_weight(), layer.bias)
         y = requantise(sums, layer.mult, layer.shift, layer.output_zero_point)
         assert useful_share(y) >= 0.5, layer.name
+
+
+@pytest.mark.parametrize("geometry", CONFIGS)
+def test_rounding_is_visible(geometry):
+    """Any other rounding of halves changes a result of the ``ties`` case."""
+    (layer, x), = [case for case in make_cases(CONFIGS[geometry]) if case[0].name == "ties"]
+    product = accumulate(x, layer.dense_weight(), layer.bias).astype(np.int64) << 15
+    unit = 1 << layer.shift.astype(np.int64)
+    halves = product % unit * 2 == unit
+    assert (halves & (product > 0)).sum() > 8 and (halves & (product < 0)).sum() > 8
 
 
 @pytest.mark.parametrize("geometry", CONFIGS)
