@@ -38,8 +38,8 @@ class Cell(wiring.Component):
     Notes
     -----
     No handshake: every latency is counted. No register has a reset: a sum that no one asked for is
-    never read, and a reset would be one more net to each of them. Two ``shift`` pulses are at least two cycles apart,
-    because pulses move right while sums move left.
+    never read, and a reset would be one more net to each of them. Two ``shift`` pulses are at
+    least two cycles apart, because pulses move right while sums move left.
     """
 
     CAPTURE_LATENCY = Multiplier.LATENCY + 2

@@ -14,6 +14,7 @@ from sparseloom.hw.postprocess import LutWrite
 from sparseloom.model.packed import spec
 
 UNIT_BITS = 8 * spec.ALIGN_BYTES
+CRC_BITS = dict(spec.TRAILER)["crc"]
 STRIP_BANKS = 2
 
 
@@ -189,7 +190,7 @@ class StripLoader(wiring.Component):
             m.d.sync += w_count.eq(w_count + 1)
 
         scale = Signal(OutputParams)
-        bad_param, param_taken = Signal(), Signal()
+        bad_param, bad_reserved, param_taken = Signal(), Signal(), Signal()
         m.d.comb += [
             scale.eq(params.o.payload.data),
             param_taken.eq(params.o.valid & (param_count < self.cols)),
@@ -205,6 +206,8 @@ class StripLoader(wiring.Component):
         ]
         with m.If(param_taken):
             m.d.sync += param_count.eq(param_count + 1)
+            with m.If(scale.reserved != 0):
+                m.d.sync += bad_reserved.eq(1)
             with m.If((scale.mult < spec.MULT_MIN) | (scale.shift < spec.SHIFT_MIN)
                       | (scale.shift > spec.SHIFT_MAX)):
                 m.d.sync += bad_param.eq(1)
@@ -268,7 +271,8 @@ class StripLoader(wiring.Component):
             with m.Case(S.WAIT):
                 m.d.comb += crc.start.eq(1)
                 m.d.sync += [k_count.eq(0), w_count.eq(0), param_count.eq(0), lut_count.eq(0),
-                             units.eq(1), beat_in_unit.eq(0), surplus.eq(0), bad_param.eq(0)]
+                             units.eq(1), beat_in_unit.eq(0), surplus.eq(0), bad_param.eq(0),
+                             bad_reserved.eq(0)]
                 with m.If(self.stage.valid & fresh):
                     m.d.sync += [fresh.eq(0), outputs_left.eq(job.outputs), self.strip.eq(0),
                                  table_due.eq(job.lut)]
@@ -305,6 +309,9 @@ class StripLoader(wiring.Component):
                 with m.If(taken & section_end):
                     enter(S.TRAILER, 1)
             with m.Case(S.TRAILER):
+                reserved = Mux(unit_end, beat.data[:bits - CRC_BITS], beat.data)
+                with m.If(taken & reserved.any()):
+                    m.d.sync += bad_reserved.eq(1)
                 with m.If(taken & section_end):
                     m.d.sync += state.eq(S.FINISH)
             with m.Case(S.FINISH):
@@ -350,6 +357,8 @@ class StripLoader(wiring.Component):
             m.d.comb += self.error.eq(CAUSES["weights_late_last"])
         with m.Elif(finished & ~crc.residue_ok):
             m.d.comb += self.error.eq(CAUSES["crc"])
+        with m.Elif(finished & bad_reserved):
+            m.d.comb += self.error.eq(CAUSES["reserved"])
         with m.Elif(strip_done & expand.out_of_range):
             m.d.comb += self.error.eq(CAUSES["range"])
         with m.Elif(strip_done & wrong_masks):

@@ -79,7 +79,8 @@ ERROR_CAUSES = {
     15: ("acts_early_last", "activation stream: TLAST before the job's last word"),
     16: ("acts_late_last", "activation stream: no TLAST with the job's last word"),
     17: ("acts_keep", "activation stream: TKEEP not contiguous, or not full before the last beat"),
-    18: ("job", "descriptor: K, N or M zero, K above max_k, K * groups above act_words, or raw and lut"),
-    19: ("reserved", "packet header: reserved bits set"),
+    18: ("job", "descriptor: K, N or M zero, K above max_k, K * groups above act_words, or raw "
+                "and lut"),
+    19: ("reserved", "packet header, output parameters or trailer: reserved bits set"),
 }
 """Cause code in the unit's error register and in the closing result byte: (name, meaning)."""

@@ -204,7 +204,8 @@ def test_jobs_equal_the_oracle(geometry, stall):
     assert 0 < empty < 60
 
 
-SMALL: dict = {"rows": 3, "cols": 5, "max_k": 40, "act_words": 120, "bus_bits": 32, "block_inputs": 8}
+SMALL: dict = {"rows": 3, "cols": 5, "max_k": 40, "act_words": 120, "bus_bits": 32,
+               "block_inputs": 8}
 HEADER_BYTES = {"version": 0, "kind": 1, "tag": 2, "weight_bits": 3, "cols": 4,
                 "block_inputs": 5, "inputs": 6, "strip": 8, "columns": 10, "blocks": 12,
                 "reserved": 14}
@@ -251,6 +252,12 @@ def damaged(job, field):
     elif field == "shift 48":
         packet[len(packet) - 16 - 48 + 6] = 48
         cause = "params"
+    elif field == "reserved of an output":
+        packet[len(packet) - 16 - 48 + 7 + 4 * 8] = 0x80
+        cause = "reserved"
+    elif field == "reserved of the trailer":
+        packet[-5] = 1
+        cause = "reserved"
     elif field == "crc":
         packet[weights] ^= 0x10
         return first + bytes(packet) + b"".join(rest), cause
@@ -303,7 +310,7 @@ def test_a_damaged_packet_is_told_and_cleared():
     config = ArrayConfig(**SMALL)
     bench, job = Bench(config), error_job(config)
     fields = [*HEADER_BYTES, "popcount", "missing block", "surplus block", "range", "mult",
-              "shift 0", "shift 48", "crc"]
+              "shift 0", "shift 48", "reserved of an output", "reserved of the trailer", "crc"]
 
     async def drive(ctx):
         for field in fields:
@@ -320,6 +327,34 @@ def test_a_damaged_packet_is_told_and_cleared():
 
     bench.run(drive, max_cycles=4000 * len(fields))
     assert len(bench.packets) == 2 * len(fields)
+
+
+def test_a_damaged_table_is_told_and_cleared():
+    config = ArrayConfig(**SMALL)
+    bench = Bench(config)
+    job = Job(config, np.random.default_rng(4), tag=0x21, tokens=5, inputs=38, outputs=13,
+              density=0.5, lut=True)
+    table, *strips = split_packets(job.weights)
+    faults = {field: (at, HEADER_CAUSES.get(field, field)) for field, at in HEADER_BYTES.items()}
+    faults |= {"columns": (10, "count"), "blocks": (12, "count"), "entry": (16, "crc"),
+               "trailer": (len(table) - 16, "reserved")}
+
+    async def drive(ctx):
+        for field, (at, cause) in faults.items():
+            packet = bytearray(table)
+            packet[at] ^= 0x40
+            damaged_table = bytes(packet) if cause == "crc" else reseal(bytes(packet))
+            before = len(bench.packets)
+            bench.send("weights", damaged_table + b"".join(strips))
+            bench.send("acts", job.acts)
+            await bench.push(ctx, job)
+            await bench.wait(ctx, before + 1)
+            data, user = bench.packets[-1]
+            assert (field, user, data[-1]) == (field, 1, CAUSES[cause])
+            await recover(ctx, bench, cause, strip=0)
+
+    bench.run(drive, max_cycles=5000 * len(faults))
+    assert len(bench.packets) == 2 * len(faults)
 
 
 LENGTHS = [
