@@ -48,15 +48,16 @@ $(READY)-hub: $(READY)
 
 setup: $(READY)
 
-# A task that is not a folder is a name on the hub.
-demo: check $(READY) $(if $(TASK),$(if $(wildcard $(TASK)/.),,$(READY)-hub))
+# Tasks with these names come from the hub.
+HUB_TASKS := stsb sst2 cola mrpc qqp rte wnli qnli mnli
+demo: check $(READY) $(if $(filter $(HUB_TASKS),$(TASK)),$(READY)-hub)
 	@$(BIN)/sparseloom demo $(if $(MODEL),--model '$(MODEL)') $(if $(TASK),--task '$(TASK)') $(ARGS)
 
 lint: check $(READY)
 	@mkdir -p $(TYPES)
 	@for room in model hw sim; do ln -sfn ../../../$$room $(TYPES)/$$room; done
 	$(BIN)/ruff check
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/python -m basedpyright --pythonpath $(BIN)/python
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)

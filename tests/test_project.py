@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sparseloom.model.tasks import KINDS
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("model", "hw", "sim")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -199,6 +201,28 @@ def test_set_up_says_in_one_line_what_to_install(tmp_path, tools, says):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_folder_with_a_space_is_refused(tmp_path):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    done = subprocess.run(["/bin/sh", ROOT / "tools/check_host.sh", sys.executable], cwd=folder,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the folder's path has a space" in done.stderr
+
+
+def test_a_python_without_its_shared_library_is_refused_before_any_download(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ctypes.util, sysconfig\n"
+        "ctypes.util.find_library = lambda name: None\n"
+        "sysconfig.get_config_var = lambda name: 'libpython3.a' if name == 'LDLIBRARY' else None\n")
+    done = subprocess.run(["/bin/sh", ROOT / "tools/check_host.sh", sys.executable],
+                          env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "has no shared library, which the simulator loads: install the package " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_old_python_is_refused(tmp_path):
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.2\nexit 1\n')
@@ -239,3 +263,9 @@ def test_package_index_reaches_pip(tmp_path, given, environment):
     done = subprocess.run(["make", "-f", "show.mk", "--no-print-directory", "show", *given],
                           cwd=tmp_path, env=env | mine, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == environment
+
+
+def test_make_knows_the_names_of_hub_tasks():
+    line = re.search(r"^HUB_TASKS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert line is not None
+    assert line.group(1).split() == list(KINDS)

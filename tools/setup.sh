@@ -1,13 +1,22 @@
 #!/bin/sh
 # Makes the virtual environment: every package at the version in constraints.txt, and this
-# project in editable form. Safe to repeat; pip's own settings (PIP_*, pip.conf) are respected.
+# project in editable form. Safe to repeat; pip's own settings (PIP_*, pip.conf) are respected, but
+# for those that would install elsewhere.
 # Usage: tools/setup.sh PYTHON VENV
 set -eu
 python=$1
 venv=$2
 
 echo "set-up: virtual environment in $venv"
-"$python" -m venv "$venv"
+# Scripts of an environment name its folder: a moved or copied one is made anew.
+if [ "$(cat "$venv/folder" 2>/dev/null)" = "$PWD" ]; then
+    "$python" -m venv "$venv"
+else
+    "$python" -m venv --clear "$venv"
+    echo "$PWD" > "$venv/folder"
+fi
+export PIP_USER=0
+unset PIP_TARGET PIP_PREFIX
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
 echo "set-up: packages (the first time this downloads them; torch is the largest)"
