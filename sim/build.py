@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,9 +82,12 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
     with _lock(cache, key):
         if (final / TOP).is_file():
             return Build(folder=final, waves=waves, cached=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part:
+        runtime = _runtime_folder(cache, recipe)
+        # The first build compiles the runtime for all; others wait for it, not compile it too.
+        with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
+              tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
             _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
-                     _runtime_folder(cache, recipe))
+                     runtime)
             Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
             whole = Path(part, "whole")
             whole.mkdir()

@@ -88,7 +88,7 @@ def layer(
                                "shape": [packed.out_features, packed.in_features],
                                "geometry": config.to_dict()}, indent=2))
     else:
-        table = Table(show_header=False, title=f"{name} in RTL", title_justify="left")
+        table = Table(show_header=False)
         for label, value in (
                 ("shape, density", f"{packed.out_features} × {packed.in_features}, "
                                    f"{packed.density:.3f}"),
@@ -102,7 +102,7 @@ def layer(
                 ("mismatches", f"{run.mismatches:,}"),
                 ("seconds", f"{run.seconds:.1f}")):
             table.add_row(label, value)
-        Console().print(table, highlight=False)
+        Console().print(name, table, highlight=False, markup=False)
     if run.waves:
         log.print(f"waveform: {run.waves}", highlight=False, soft_wrap=True)
     if run.mismatches:

@@ -18,6 +18,8 @@ from sparseloom.model.packed.layer import MAX_FEATURES, PackedLayer
 
 FILE_NAME = "sparseloom.safetensors"
 METADATA_KEY = "sparseloom"
+SHOWN_NAMES = 8
+"""Layers that a message lists."""
 
 _BITS = ("block_mask", "column_masks")
 _DTYPES = {"block_mask": "U8", "column_masks": "U8", "weights": "I8", "bias": "I32",
@@ -51,10 +53,13 @@ class Artefact:
         Raises
         ------
         InputError
-            If there is none; lists what there is.
+            If there is none; lists the first of those there are.
         """
         if name not in self.layers:
-            known = ", ".join(self.layers) or "none"
+            names = list(self.layers)
+            known = ", ".join(names[:SHOWN_NAMES]) or "none"
+            if len(names) > SHOWN_NAMES:
+                known += f" and {len(names) - SHOWN_NAMES} more"
             raise InputError(f"layer {name}: not in the artefact, which has {known}")
         return self.layers[name]
 

@@ -12,6 +12,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import (
     FILE_NAME,
     METADATA_KEY,
+    Artefact,
     read_artefact,
     write_artefact,
 )
@@ -90,6 +91,12 @@ def test_missing_layer_is_named(folder):
     with pytest.raises(InputError, match=r"layer nobody: not in the artefact, which has "
                                          r"encoder\.layer\.0\.query, a\.block, raw"):
         read_artefact(folder).layer("nobody")
+
+
+def test_of_many_layers_a_few_are_named(folder):
+    layer = read_artefact(folder).layer("raw")
+    with pytest.raises(InputError, match=r"which has 0, 1, 2, 3, 4, 5, 6, 7 and 22 more$"):
+        Artefact({str(i): layer for i in range(30)}).layer("nobody")
 
 
 def test_no_file(tmp_path):
