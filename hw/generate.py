@@ -1,7 +1,6 @@
 """One build of the unit, as files: Verilog, manifest and register map."""
 import hashlib
 import json
-import os
 import re
 import tempfile
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from sparseloom.hw.share_modules import share_modules
 from sparseloom.hw.top import NAME, Top
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
+from sparseloom.model.write import write_whole
 
 VERILOG = "sparseloom.v"
 MANIFEST = "manifest.json"
@@ -147,7 +147,11 @@ def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
         MANIFEST: json.dumps(make_manifest(config, text), indent=2) + "\n",
     }
     for name, content in contents.items():
-        _write_whole(folder / name, content)
+        path = folder / name
+        try:
+            write_whole(path, content.encode())
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
     return [folder / name for name in FILES]
 
 
@@ -158,15 +162,3 @@ def _writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-def _write_whole(path: Path, content: str) -> None:
-    """Under another name first, so that a reader never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(content, encoding="utf-8", newline="\n")
-        os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """What the demo found: one record, written as JSON and shown as a table."""
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.write import write_whole
 from sparseloom.sim.layer import LayerRun
 
 
@@ -165,15 +164,8 @@ class DemoReport:
     def write(self, path: Path) -> None:
         """Write the report as JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self.as_dict(), file, indent=2)
-                file.write("\n")
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        text = json.dumps(self.as_dict(), indent=2) + "\n"
+        write_whole(path, text.encode())
 
     def show(self, console: Console) -> None:
         """Print the table of layers and the scores."""

@@ -136,7 +136,7 @@ def test_a_failure_leaves_old_files_whole(tmp_path, monkeypatch, quick):
     def refuse(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(generate_module.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(InputError, match=r"cannot write .*sparseloom\.v: No space left on device"):
         generate(small(cols=2), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
