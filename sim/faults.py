@@ -169,6 +169,9 @@ def _strip_faults(packet: bytes, head: dict[str, int]) -> list[_Found]:
         # The masks behind it then belong to other blocks, and the last may reach beyond K.
         add("bitmap bit less", lambda p: _set_bits(p, HEADER_BYTES, {bitmap.index(1): 0}),
             "popcount", "range")
+    if bitmap_bits % 8:
+        add("bitmap bit beyond inputs", lambda p: _set_bits(p, HEADER_BYTES, {bitmap_bits: 1}),
+            "range", "popcount")
     inside = _inputs_of_masks(bitmap, block)
     free = [bit for bit, k in enumerate(inside) if k < inputs and not masks[bit]]
     beyond = [bit for bit, k in enumerate(inside) if k >= inputs]

@@ -1,6 +1,9 @@
 """One packed layer through the generated Verilog, every output compared with the oracle."""
+import contextlib
 import dataclasses
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -147,9 +150,12 @@ def unit_verilog(config: ArrayConfig, cache: Path | None = None) -> Path:
             from sparseloom.hw.generate import generate
 
             (cache / "rtl").mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=cache / "rtl",
-                                           prefix=f"{config.rows}x{config.cols}-"))
-            generate(config, folder)
+            with tempfile.TemporaryDirectory(dir=cache / "rtl", prefix="part-") as part:
+                generate(config, Path(part, "whole"))
+                text = Path(part, "whole", VERILOG).read_bytes()
+                folder = cache / "rtl" / hashlib.sha256(text).hexdigest()[:20]
+                with contextlib.suppress(OSError):      # the same is there already
+                    os.replace(Path(part, "whole"), folder)
             found = _verilog[config, cache] = folder / VERILOG
         return found
 

@@ -1,7 +1,6 @@
 """The artefact file: every packed layer of a model in one safetensors file, and its checks."""
 import json
 import os
-import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.codec import pack_bits, unpack_bits
 from sparseloom.model.packed.layer import MAX_FEATURES, PackedLayer
+from sparseloom.model.write import write_whole
 
 FILE_NAME = "sparseloom.safetensors"
 METADATA_KEY = "sparseloom"
@@ -114,7 +114,7 @@ def write_artefact(folder: str | os.PathLike, layers: list[PackedLayer],
     data = save(tensors, {METADATA_KEY: _canonical(body).decode()})
     path = artefact_path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, data)
+    write_whole(path, data)
     return path
 
 
@@ -127,18 +127,6 @@ def _tensors(layer: PackedLayer) -> dict[str, np.ndarray]:
 
 def _canonical(body: dict[str, Any]) -> bytes:
     return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def read_artefact(folder: str | os.PathLike) -> Artefact:
