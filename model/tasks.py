@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparseloom.model.errors import InputError
+from sparseloom.model.errors import InputError, cut, shown
 
 KINDS = {
     "stsb": ("similarity", "spearman", 1),
@@ -28,7 +31,11 @@ TEXT_COLUMNS = (("sentence1", "sentence2"), ("question1", "question2"), ("questi
                 ("premise", "hypothesis"), ("sentence",), ("text",))
 LABEL_COLUMNS = ("label", "score")
 SUFFIXES = (".jsonl", ".csv", ".tsv")
+MAX_CLASSES = 0xFFFF
+"""Of a task that is not GLUE's: a stray number as a label is no reason to make a giant head."""
 HUB_DATA_SET = "nyu-mll/glue"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can hold and no tokenizer takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,7 @@ def load_task(ref: str | Path, *, name: str | None = None) -> Task:
         If there is no such task, a file or column is missing, or a row cannot be read.
     """
     folder = Path(ref)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # unlike Path.is_dir, never raises, however odd the name
         if (folder / "sts-train.csv").is_file():
             train, validation = (tuple(_sts_rows(_file(folder, f"sts-{split}", (".csv",))))
                                  for split in ("train", "dev"))
@@ -99,7 +106,7 @@ def load_task(ref: str | Path, *, name: str | None = None) -> Task:
         train, validation = (tuple(_named_rows(path)) for path in paths)
         return _task(name or folder.resolve().name, train, validation, str(folder))
     if str(ref) not in KINDS:
-        raise InputError(f"task {ref}: expected a folder or one of {', '.join(KINDS)}, "
+        raise InputError(f"task {cut(str(ref))}: expected a folder or one of {', '.join(KINDS)}, "
                          "found neither")
     train, validation = _hub_rows(str(ref))
     return _task(name or str(ref), train, validation, str(ref))
@@ -114,7 +121,8 @@ def _task(name: str, train: tuple[Row, ...], validation: tuple[Row, ...], where:
     if name in KINDS:
         kind, metric, count = KINDS[name]
     elif all(label.is_integer() for label in labels):
-        kind, metric, count = "classification", "accuracy", max(2, int(max(labels)) + 1)
+        kind, metric = "classification", "accuracy"
+        count = min(max(2, int(max(labels)) + 1), MAX_CLASSES)
     else:
         kind, metric, count = "similarity", "spearman", 1
     if kind == "similarity":
@@ -142,28 +150,32 @@ def _file(folder: Path, stem: str, suffixes: Sequence[str] = SUFFIXES, also: str
     raise InputError(f"task {folder}: expected a file {expected}, found none")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not empty."""
+def _text(path: Path) -> str:
+    """A whole file, its line ends as they are; spreadsheets put a byte order mark in front."""
     try:
-        # Only \n ends a line: sentences may hold the other separators that str.splitlines knows.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected UTF-8 text, found: {error}") from None
-    for number, line in enumerate(lines, 1):
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not empty."""
+    # Only \n ends a line: sentences may hold the other separators that str.splitlines knows.
+    for number, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             yield number, line.rstrip("\r")
 
 
 def _row(where: str, sentences: Sequence[Any], label: Any) -> Row:
     for text in sentences:
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{where}: expected a sentence, found {text!r}")
+        if not isinstance(text, str) or not text.strip() or _SURROGATE.search(text):
+            raise InputError(f"{where}: expected a sentence, found {shown(text)}")
     try:
         value = float(label)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if isinstance(label, bool) or not math.isfinite(value):
-        raise InputError(f"{where}, label: expected a number, found {label!r}")
+        raise InputError(f"{where}, label: expected a number, found {shown(label)}")
     return Row(sentences=tuple(sentences), label=value)
 
 
@@ -182,7 +194,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in _lines(path):
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}:{number}: expected a JSON object, found: {error}"
                                  ) from None
             if not isinstance(record, dict):
@@ -190,25 +202,38 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                                  f"found {type(record).__name__}")
             yield number, record
         return
-    lines = list(_lines(path))
-    texts = [line for _, line in lines]
-    rows = (csv.reader(texts, strict=True) if path.suffix == ".csv"
-            else (line.split("\t") for line in texts))  # GLUE's .tsv files do not quote
     header: list[str] = []
-    try:
-        for index, cells in enumerate(rows):
-            number = lines[min(index, len(lines) - 1)][0]
-            if not header:
-                header = [cell.strip() for cell in cells]
-                continue
-            if len(cells) != len(header):
-                raise InputError(f"{path}:{number}: expected {len(header)} columns as in the "
-                                 f"header, found {len(cells)}")
-            yield number, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path}: expected CSV, found: {error}") from None
+    for number, cells in _quoted(path) if path.suffix == ".csv" else _split(path):
+        if not header:
+            header = [cell.strip() for cell in cells]
+            continue
+        if len(cells) != len(header):
+            raise InputError(f"{path}:{number}: expected {len(header)} columns as in the "
+                             f"header, found {len(cells)}")
+        yield number, dict(zip(header, cells, strict=True))
     if header:
         _columns(str(path), header)  # says so even where no row follows the header
+
+
+def _split(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a ``.tsv`` file; GLUE's do not quote."""
+    for number, line in _lines(path):
+        yield number, line.split("\t")
+
+
+def _quoted(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a ``.csv`` file, each with its first line's number; quotes may hold line ends."""
+    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    while True:
+        number = rows.line_num + 1
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            raise InputError(f"{path}:{number}: expected CSV, found: {error}") from None
+        if cells is None:
+            return
+        if any(cell.strip() for cell in cells) or len(cells) > 1:  # else an empty line
+            yield number, cells
 
 
 def _columns(where: str, present: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -217,7 +242,7 @@ def _columns(where: str, present: Sequence[str]) -> tuple[tuple[str, ...], str]:
     label = next((name for name in LABEL_COLUMNS if name in present), None)
     if texts is None or label is None:
         raise InputError(f"{where}: expected columns sentence (or sentence1 and sentence2) and "
-                         f"label, found {', '.join(present) or 'none'}")
+                         f"label, found {cut(', '.join(present)) or 'none'}")
     return texts, label
 
 

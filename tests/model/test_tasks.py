@@ -107,6 +107,8 @@ def test_rows_that_cannot_be_read(tmp_path):
     refused(tmp_path / "a", "train.jsonl:1: expected a JSON object, found:")
     (tmp_path / "a" / "train.jsonl").write_bytes(b"\xff\xfe\x00")
     refused(tmp_path / "a", "train.jsonl: expected UTF-8 text, found:")
+    (tmp_path / "a" / "train.jsonl").write_text("[" * 100_000)
+    refused(tmp_path / "a", "train.jsonl:1: expected a JSON object, found:")
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "train.csv").write_text("sentence,label\na,1,2\n")
     (tmp_path / "f" / "dev.csv").write_text("sentence,label\na,1\n")
@@ -141,3 +143,68 @@ def test_hub_rows(monkeypatch):
     assert (len(task.train), len(task.validation)) == (1, 2)
     assert task.train[0] == Row(sentences=("a", "b"), label=1.0)
     refused("rte", "task rte: expected nyu-mll/glue on the hub, found: no route")
+
+
+def named(folder, text, suffix="csv"):
+    folder.mkdir()
+    (folder / f"train.{suffix}").write_bytes(text.encode())
+    (folder / "dev.jsonl").write_text('{"sentence": "a", "label": 1}\n')
+    return folder
+
+
+def test_csv_quotes_hold_line_ends(tmp_path):
+    text = 'sentence,label\r\n"a\nb",1\r\n"a ""quoted""\r\n\r\nline",0\r\n\r\nlast\u2028one,1'
+    assert load_task(named(tmp_path / "a", text)).train == (
+        Row(sentences=("a\nb",), label=1.0),
+        Row(sentences=('a "quoted"\r\n\r\nline',), label=0.0),
+        Row(sentences=("last\u2028one",), label=1.0))
+
+
+@pytest.mark.parametrize(("row", "message"), [
+    ("x,high", "train.csv:6, label: expected a number, found 'high'"),
+    ("x,1,2", "train.csv:6: expected 2 columns as in the header, found 3"),
+    ('"x\n\n,1', "train.csv:6: expected CSV, found: unexpected end of data"),
+    ('"x"y,1', "train.csv:6: expected CSV, found: ',' expected after '\"'"),
+])
+def test_csv_line_numbers_are_the_files(tmp_path, row, message):
+    """Counted from 1, empty lines and those inside quotes included."""
+    refused(named(tmp_path / "a", f'sentence,label\n"a\n\nb",1\n\n{row}\n'), message)
+
+
+@pytest.mark.parametrize(("suffix", "text"), [
+    ("csv", "sentence,label\r\ngood,1\r\n"), ("tsv", "sentence\tlabel\r\ngood\t1\r\n"),
+    ("jsonl", '{"sentence": "good", "label": 1}\r\n')])
+def test_byte_order_mark(tmp_path, suffix, text):
+    """As spreadsheets write it."""
+    task = load_task(named(tmp_path / "a", "\ufeff" + text, suffix))
+    assert task.train == (Row(sentences=("good",), label=1.0),)
+
+
+@pytest.mark.parametrize("label", ["1" + 400 * "0", "-1e999", '"' + 400 * "9" + '"'])
+def test_labels_beyond_any_float(tmp_path, label):
+    text = f'{{"sentence": "a", "label": {label}}}\n'
+    refused(named(tmp_path / "a", text, "jsonl"), "train.jsonl:1, label: expected a number, found")
+
+
+def test_a_stray_number_makes_no_giant_head(tmp_path):
+    rows = [{"sentence": "a", "label": label} for label in (0, 1, 1e300)]
+    refused(jsonl(tmp_path / "mine", rows),
+            "train row 3, label: expected a class from 0 to 65534, found 1e+300")
+
+
+def test_half_a_character(tmp_path):
+    refused(jsonl(tmp_path / "a", [{"sentence": "so \ud83d", "label": 1}]),
+            "train.jsonl:1: expected a sentence, found 'so \\ud83d'")
+
+
+def test_messages_are_short(tmp_path):
+    """Whatever the file holds."""
+    long = 1000 * "x"
+    rows = ({"sentence": [long], "label": 1}, {"sentence": "a", "label": long}, {long: 1})
+    for index, row in enumerate(rows):
+        with pytest.raises(InputError) as problem:
+            load_task(named(tmp_path / str(index), json.dumps(row), "jsonl"))
+        assert len(str(problem.value)) < 250 + len(str(tmp_path)) and "…" in str(problem.value)
+    with pytest.raises(InputError) as problem:
+        load_task(long)
+    assert len(str(problem.value)) < 250
