@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from sparseloom.model.errors import InputError
+from sparseloom.model.errors import InputError, cut, shown
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.codec import pack_bits, unpack_bits
 from sparseloom.model.packed.layer import MAX_FEATURES, PackedLayer
@@ -60,7 +60,7 @@ class Artefact:
             known = ", ".join(names[:SHOWN_NAMES]) or "none"
             if len(names) > SHOWN_NAMES:
                 known += f" and {len(names) - SHOWN_NAMES} more"
-            raise InputError(f"layer {name}: not in the artefact, which has {known}")
+            raise InputError(f"layer {cut(name)}: not in the artefact, which has {known}")
         return self.layers[name]
 
 
@@ -99,7 +99,7 @@ def write_artefact(folder: str | os.PathLike, layers: list[PackedLayer],
     table: list[dict[str, Any]] = []
     for layer in layers:
         if any(row["name"] == layer.name for row in table):
-            raise InputError(f"layer {layer.name}: expected once, found twice")
+            raise InputError(f"layer {cut(layer.name)}: expected once, found twice")
         arrays = _tensors(layer)
         table.append({"name": layer.name, **{key: getattr(layer, key) for key in _SCALARS},
                       "crc32": {key: zlib.crc32(value.tobytes())
@@ -163,18 +163,19 @@ def _read(path: Path, file) -> Artefact:
         _check_row(path, row)
         name = row["name"]
         if name in layers:
-            raise InputError(f"layer {name}: expected once, found twice")
+            raise InputError(f"layer {cut(name)}: expected once, found twice")
         arrays: dict[str, Any] = {"lut": None}
         for key, crc in row["crc32"].items():
             if f"{name}/{key}" not in names:
-                raise InputError(f"layer {name}, {key}: expected a tensor, found none")
+                raise InputError(f"layer {cut(name)}, {key}: expected a tensor, found none")
             names.remove(f"{name}/{key}")
             arrays[key] = _tensor(file, row, key, crc)
         arrays |= _masks(row, arrays)
         scalars: dict[str, Any] = {key: row[key] for key in _SCALARS}
         layers[name] = PackedLayer(name=name, **scalars, **arrays)
     if names:
-        raise InputError(f"artefact {path}: expected no other tensor, found {sorted(names)[0]}")
+        raise InputError(f"artefact {path}: expected no other tensor, "
+                         f"found {cut(min(names))}")
     return Artefact(layers, body["metadata"])
 
 
@@ -189,19 +190,20 @@ def _header(path: Path, text: str | None) -> dict[str, Any]:
     if not isinstance(body, dict) or body.get("format") != "sparseloom":
         raise InputError(f"artefact {path}, format: expected 'sparseloom', found another")
     version = body.get("version")
-    if version != spec.ARTEFACT_VERSION or not isinstance(version, int):
+    if type(version) is not int or version != spec.ARTEFACT_VERSION:  # True is no version
         raise InputError(f"artefact {path}, version: expected {spec.ARTEFACT_VERSION}, "
-                         f"found {version!r}")
+                         f"found {shown(version)}")
     stored = body.pop("crc32", None)
     try:
         actual = zlib.crc32(_canonical(body))
     except (ValueError, RecursionError) as error:
         raise InputError(f"artefact {path}, metadata: expected JSON, found {error}") from None
     if stored != actual:
-        raise InputError(f"artefact {path}, metadata crc32: expected {stored!r}, found {actual}")
+        raise InputError(f"artefact {path}, metadata crc32: expected {shown(stored)}, "
+                         f"found {actual}")
     if not isinstance(body.get("layers"), list) or not isinstance(body.get("metadata"), dict):
         raise InputError(f"artefact {path}, metadata: expected 'layers' and 'metadata', "
-                         f"found {sorted(body)}")
+                         f"found {cut(', '.join(sorted(body)))}")
     return body
 
 
@@ -209,17 +211,18 @@ def _check_row(path: Path, row: Any) -> None:
     """A layer's scalars have their types, and its sizes are small enough to compute with."""
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
         raise InputError(f"artefact {path}, layers: expected a record with a name, found another")
-    name = row["name"]
+    name = cut(row["name"])
     for key, kind in _SCALARS.items():
         if key not in row:
             raise InputError(f"layer {name}, {key}: expected a field, found none")
         value = row[key]
         kinds = (int, float) if kind is float else kind
         if not isinstance(value, kinds) or (kind is not bool and isinstance(value, bool)):
-            raise InputError(f"layer {name}, {key}: expected {kind.__name__}, found {value!r}")
+            raise InputError(f"layer {name}, {key}: expected {kind.__name__}, found {shown(value)}")
     for key in ("in_features", "out_features", "p", "q"):
         if not 1 <= row[key] <= MAX_FEATURES:
-            raise InputError(f"layer {name}, {key}: expected 1..{MAX_FEATURES}, found {row[key]}")
+            raise InputError(f"layer {name}, {key}: expected 1..{MAX_FEATURES}, "
+                             f"found {shown(row[key])}")
     for key, whole in (("p", "out_features"), ("q", "in_features")):
         if row[whole] % row[key]:
             raise InputError(f"layer {name}, {key}: expected a divisor of {whole} = {row[whole]}, "
@@ -232,7 +235,8 @@ def _check_row(path: Path, row: Any) -> None:
             raise InputError(f"layer {name}, {key}: expected a crc32, found none")
     for key in crcs:
         if key not in _DTYPES:
-            raise InputError(f"layer {name}, crc32: expected {', '.join(_DTYPES)}, found {key!r}")
+            raise InputError(f"layer {name}, crc32: expected {', '.join(_DTYPES)}, "
+                             f"found {shown(key)}")
 
 
 def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
@@ -240,17 +244,18 @@ def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
     name, outputs = row["name"], row["out_features"]
     part = file.get_slice(f"{name}/{key}")
     if part.get_dtype() != _DTYPES[key]:
-        raise InputError(f"layer {name}, {key}: expected {_DTYPES[key]}, found {part.get_dtype()}")
+        raise InputError(f"layer {cut(name)}, {key}: expected {_DTYPES[key]}, "
+                         f"found {part.get_dtype()}")
     shape = tuple(part.get_shape())
     blocks = (outputs // row["p"]) * (row["in_features"] // row["q"])
     expected = {"block_mask": (-(-blocks // 8),), "lut": (spec.LUT_ENTRIES,)}.get(key, (outputs,))
     if key not in ("column_masks", "weights") and shape != expected:
-        raise InputError(f"layer {name}, {key}: expected shape {expected}, "
+        raise InputError(f"layer {cut(name)}, {key}: expected shape {expected}, "
                          f"found shape {shape}")
     value = file.get_tensor(f"{name}/{key}")
     found = zlib.crc32(np.ascontiguousarray(value).tobytes())
     if found != crc:
-        raise InputError(f"layer {name}, {key}: expected crc32 {crc!r}, found {found}")
+        raise InputError(f"layer {cut(name)}, {key}: expected crc32 {shown(crc)}, found {found}")
     return value
 
 
@@ -259,12 +264,12 @@ def _masks(row: dict[str, Any], arrays: dict[str, Any]) -> dict[str, np.ndarray]
     def unpack(key: str, shape: tuple[int, int], why: str) -> np.ndarray:
         size = -(-shape[0] * shape[1] // 8)
         if arrays[key].shape != (size,):
-            raise InputError(f"layer {row['name']}, {key}: expected {size} bytes{why}, "
+            raise InputError(f"layer {cut(row['name'])}, {key}: expected {size} bytes{why}, "
                              f"found shape {arrays[key].shape}")
         try:
             return unpack_bits(arrays[key], shape)
         except ValueError as error:
-            raise InputError(f"layer {row['name']}, {key}: expected zero bits after the last, "
+            raise InputError(f"layer {cut(row['name'])}, {key}: expected zero bits after the last, "
                              f"found: {error}") from None
 
     blocks = unpack("block_mask",

@@ -1,9 +1,10 @@
 """One pruned, quantised Linear layer as integers and masks, and how to pack it."""
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from sparseloom.model.errors import InputError
+from sparseloom.model.errors import InputError, cut, shown
 from sparseloom.model.packed import spec
 
 STRUCTURES = ("column", "block", "row")
@@ -86,7 +87,7 @@ class PackedLayer:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name or "/" in self.name:
             raise InputError("layer name: expected a non-empty string without '/', "
-                             f"found {self.name!r}")
+                             f"found {shown(self.name)}")
         for field in ("in_features", "out_features"):
             self._integer(field, 1, MAX_FEATURES)
         if self.structure not in STRUCTURES:
@@ -100,7 +101,7 @@ class PackedLayer:
         if self.weight_bits not in spec.WEIGHT_LIMIT or isinstance(self.weight_bits, bool):
             self._refuse("weight_bits", "8 or 4", self.weight_bits)
         if not isinstance(self.raw, bool):
-            self._refuse("raw", "true or false", repr(self.raw))
+            self._refuse("raw", "true or false", shown(self.raw))
         self._check_masks()
         outputs = (self.out_features,)
         self._array("bias", np.int32, outputs)
@@ -119,9 +120,8 @@ class PackedLayer:
                 self._refuse("lut", "no table in a raw layer", "a table")
         for field in ("input", "output", "lut"):
             scale = getattr(self, f"{field}_scale")
-            if (isinstance(scale, bool) or not isinstance(scale, (int, float))
-                    or not np.isfinite(scale) or scale < 0):
-                self._refuse(f"{field}_scale", "a finite number, 0 or more", repr(scale))
+            if not _is_scale(scale):
+                self._refuse(f"{field}_scale", "a finite number, 0 or more", shown(scale))
             self._integer(f"{field}_zero_point", -128, 127)
 
     def _check_masks(self):
@@ -138,12 +138,13 @@ class PackedLayer:
         self._range("weights", -limit, limit)
 
     def _refuse(self, field: str, expected: object, found: object):
-        raise InputError(f"layer {self.name}, {field}: expected {expected}, found {found}")
+        raise InputError(f"layer {cut(self.name)}, {field}: expected {expected}, "
+                         f"found {cut(str(found))}")
 
     def _integer(self, field: str, low: int, high: int):
         value = getattr(self, field)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self._refuse(field, f"an integer in {low}..{high}", repr(value))
+            self._refuse(field, f"an integer in {low}..{high}", shown(value))
 
     def _array(self, field: str, dtype: type, shape: tuple[int, ...], why: str = ""):
         value = getattr(self, field)
@@ -189,6 +190,15 @@ class PackedLayer:
         return self.surviving_weights / (self.in_features * self.out_features)
 
 
+def _is_scale(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value) and value >= 0
+    except OverflowError:  # an integer beyond any float
+        return False
+
+
 def pack_layer(*, name: str, weight: np.ndarray, keep: np.ndarray | None = None,
                structure: str = "column", p: int, q: int, bias: np.ndarray, mult: np.ndarray,
                shift: np.ndarray, weight_scale: np.ndarray, input_scale: float,
@@ -212,7 +222,8 @@ def pack_layer(*, name: str, weight: np.ndarray, keep: np.ndarray | None = None,
         If shapes do not fit, or a weight outside ``keep`` is not zero.
     """
     def refuse(field: str, expected: object, found: object):
-        raise InputError(f"layer {name}, {field}: expected {expected}, found {found}")
+        raise InputError(f"layer {cut(name)}, {field}: expected {expected}, "
+                         f"found {cut(str(found))}")
 
     if weight.ndim != 2 or weight.dtype != np.int8:
         refuse("weight", "int8 of two dimensions", f"{weight.dtype} of shape {weight.shape}")

@@ -161,7 +161,7 @@ def test_any_flipped_bit_is_refused(folder):
     assert survived < 5
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 2, "1", None, True, 1.0])
 def test_wrong_version(folder, version):
     def change(body):
         body["version"] = version
@@ -247,6 +247,9 @@ def test_bits_after_the_last(folder):
     ("structure", "diagonal", "structure: expected one of column, block, row, found diagonal"),
     ("input_zero_point", 200, "input_zero_point: expected an integer in -128..127, found 200"),
     ("input_scale", None, "input_scale: expected float, found None"),
+    ("input_scale", 10**400, "input_scale: expected a finite number, 0 or more, found 1000"),
+    ("input_zero_point", 10**400, f"in -128..127, found 1{'0' * 78}…"),
+    ("q", "x" * 1000, f"q: expected int, found '{'x' * 78}…"),
     ("weight_bits", 16, "weight_bits: expected 8 or 4, found 16"),
 ])
 def test_wrong_scalars(folder, field, value, expected):

@@ -122,6 +122,11 @@ WRONG = [
     ({"weight_scale": np.full(6, np.nan, np.float32)}, "weight_scale: expected finite values"),
     ({"input_scale": -1.0}, "input_scale: expected a finite number"),
     ({"output_scale": float("inf")}, "output_scale: expected a finite number"),
+    ({"lut_scale": 10**400}, r"lut_scale: expected a finite number, 0 or more, found 10{78}…$"),
+    ({"input_scale": 10**5000}, "input_scale: expected a finite number, 0 or more, found a int too "
+                               "large to show"),
+    ({"input_scale": -(1 << 70)}, "input_scale: expected a finite number"),
+    ({"name": "x" * 300, "p": 5}, r"^layer x{79}…, p: expected a divisor"),
     ({"input_zero_point": 128}, r"input_zero_point: expected an integer in -128\.\.127, found 128"),
     ({"name": "a/b"}, "layer name: expected a non-empty string"),
 ]
@@ -133,6 +138,11 @@ def test_refusals_name_layer_and_field(change, message):
     layer = random_layer(np.random.default_rng(1), inputs=8, outputs=6, p=3, q=4, density=1.0)
     with pytest.raises(InputError, match=message):
         dataclasses.replace(layer, **change)
+
+
+def test_scales_that_are_whole_numbers_are_taken():
+    layer = random_layer(np.random.default_rng(1), inputs=8, outputs=6, p=3, q=4)
+    dataclasses.replace(layer, input_scale=1 << 70)
 
 
 def test_the_largest_bias_is_taken():
