@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from sparseloom.model.config import (
     PENALTIES,
@@ -58,11 +59,11 @@ def _print(data: dict[str, Any], as_json: bool, title: str) -> None:
     if as_json:
         typer.echo(json.dumps(data, indent=2))
         return
-    table = Table(title=title, show_header=False)
+    table = Table(title=title, show_header=False)  # Text: a name in [brackets] is no markup
     for key, value in data.items():
         if not isinstance(value, dict):
             table.add_row(key.replace("_", " "),
-                          f"{value:.4f}" if isinstance(value, float) else str(value))
+                          Text(f"{value:.4f}" if isinstance(value, float) else str(value)))
     Console().print(table)
 
 
@@ -135,7 +136,7 @@ def quantize(
     p: Annotated[int, typer.Option("--p", help="Outputs of a block, likewise.")] = PRUNE.p,
     q: Annotated[int, typer.Option("--q", help="Inputs of a block, likewise.")] = PRUNE.q,
     weight_bits: Annotated[int, typer.Option(
-        help="Bits of a weight: 8 or 4.")] = QUANTIZE.weight_bits,
+        help="Bits of a weight: 8.")] = QUANTIZE.weight_bits,
     calibration_rows: Annotated[int, typer.Option(
         help="Training rows that set the scales.")] = QUANTIZE.calibration_rows,
     evaluate: Annotated[bool, typer.Option(help="Score the integer model.")] = True,
@@ -193,12 +194,14 @@ def show(
         return
     if not rows:
         raise InputError(f"artefact {artefact_path(artefact)}: expected layers, found none")
-    table = Table(title=str(found.metadata.get("source", {}).get("model", artefact)))
+    source = found.metadata.get("source")  # as another program may have left it
+    name = source.get("model") if isinstance(source, dict) else None
+    table = Table(title=Text(str(name or artefact)))
     for heading in ("layer", "shape", "groups", "density", "leaves as", "bits per weight"):
         table.add_column(heading, justify="left" if heading == "layer" else "right")
     for row in rows:
         bits = row["stored_bits_per_weight"]
-        table.add_row(row["name"], "{} × {}".format(*row["shape"]),
+        table.add_row(Text(row["name"]), "{} × {}".format(*row["shape"]),
                       f"{row['structure']} {row['p']}, {row['q']}", f"{row['density']:.1%}",
                       row["output"], "-" if bits is None else f"{bits:.2f}")
     Console().print(table)

@@ -176,7 +176,7 @@ class QuantizeConfig:
     Parameters
     ----------
     weight_bits : int
-        8 (±127) or 4 (±7).
+        8 (±127), which is all that the unit takes so far.
     calibration_rows : int
         Training rows whose smallest and largest activations set the scales.
     max_tokens : int
@@ -199,8 +199,8 @@ class QuantizeConfig:
     seed: int = 1
 
     def __post_init__(self):
-        if self.weight_bits not in (8, 4):
-            _refuse("weight_bits", "8 or 4", self.weight_bits)
+        if type(self.weight_bits) is not int or self.weight_bits != 8:
+            _refuse("weight_bits", "8, as the unit takes them", self.weight_bits)
         _integer("calibration_rows", self.calibration_rows, 1)
         _integer("eval_batch", self.eval_batch, 1)
         _integer("max_tokens", self.max_tokens, 4)

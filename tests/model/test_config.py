@@ -28,7 +28,8 @@ from sparseloom.model.errors import InputError
     (TrainConfig, "distil", 1.5, "a number from 0 to 1"),
     (TrainConfig, "precision", "fp8", "one of auto, float32, bfloat16"),
     (TrainConfig, "max_tokens", 2, "an integer of 4 or more"),
-    (QuantizeConfig, "weight_bits", 2, "8 or 4"),
+    *((QuantizeConfig, "weight_bits", bits, "8, as the unit takes them")
+      for bits in (2, 4, 16, 8.0, "8")),
     (QuantizeConfig, "calibration_rows", 0, "an integer of 1 or more"),
 ])
 def test_refusals(config, setting, value, expected):

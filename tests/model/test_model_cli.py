@@ -3,11 +3,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from sparseloom.model.cli import app
 from sparseloom.model.errors import InputError
+from sparseloom.model.packed.artefact import write_artefact
+from tests.layers import random_layer
 
 from .tiny import tiny_checkpoint, write_sts
 
@@ -67,8 +70,8 @@ def test_the_whole_way(tmp_path):
      "train.jsonl|.csv|.tsv, found none"),
     (["prune", "{sts}", "-t", "{sts}", "-o", "{out}"], "checkpoint {sts}: expected config.json in "
      "the folder, found none"),
-    (["quantize", "{source}", "-t", "{sts}", "-o", "{out}", "--weight-bits", "5"],
-     "weight_bits: expected 8 or 4, found 5"),
+    (["quantize", "{source}", "-t", "{sts}", "-o", "{out}", "--weight-bits", "4"],
+     "weight_bits: expected 8, as the unit takes them, found 4"),
     (["eval", "{source}", "-t", "{sts}", "--integer"],
      "artefact {source}/sparseloom.safetensors: expected a file, found none"),
     (["show", "{source}"], "artefact {source}/sparseloom.safetensors: expected a file, found none"),
@@ -80,3 +83,17 @@ def test_errors(tmp_path, arguments, message):
         call(*(argument.format(**places) for argument in arguments))
     assert str(problem.value) == message.format(**places)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("metadata", "title"), [
+    ({"source": ["x"]}, "{folder}"), ({"source": {"model": "[/a] b"}}, "[/a] b"),
+    ({"source": {}}, "{folder}"), ({}, "{folder}")])
+def test_show_what_others_wrote(tmp_path, metadata, title, monkeypatch):
+    """Notes of another kind, names in brackets."""
+    monkeypatch.chdir(tmp_path)
+    layer = random_layer(np.random.default_rng(1), inputs=8, outputs=6, p=3, q=4, density=1.0,
+                         name="[b]")
+    write_artefact("out", [layer], metadata)
+    shown = call("show", "out").stdout
+    assert title.format(folder="out") in shown.splitlines()[0]
+    assert "[b]" in shown
