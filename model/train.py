@@ -12,6 +12,7 @@ from torch import nn
 
 from sparseloom.model.encode import Encoder, Item, training_batches
 from sparseloom.model.heads import Head
+from sparseloom.model.integer_matmul import one_thread
 from sparseloom.model.penalty import GroupPenalty
 from sparseloom.model.progress import stage
 from sparseloom.model.tasks import Row
@@ -83,7 +84,8 @@ def bfloat16_is_faster(*, rows: int = 512, width: int = 384) -> bool:
             nn.functional.linear(x, w)
             times.append(time.perf_counter() - start)
         return min(times)
-    return best(torch.bfloat16) < 0.8 * best(torch.float32)
+    with one_thread():
+        return best(torch.bfloat16) < 0.8 * best(torch.float32)
 
 
 @torch.no_grad()
