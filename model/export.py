@@ -2,19 +2,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparseloom.model.checkpoint import Checkpoint, quiet
-from sparseloom.model.errors import InputError
-from sparseloom.model.folder import whole_folder
+from sparseloom.model.errors import InputError, cut, shown
+from sparseloom.model.folder import MARK, MARK_FILE, whole_folder
 from sparseloom.model.packed.artefact import write_artefact
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.tasks import Task
 
-TASK_FILE = "task.json"
+TASK_FILE = MARK_FILE
 PRUNING_FILE = "pruning.json"
 CARD_FILE = "README.md"
 EXAMPLE_SENTENCES = 64
@@ -44,7 +45,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, task: Task,
         checkpoint.tokenizer.save_pretrained(folder)
     examples = [list(row.sentences) for row in task.validation[:EXAMPLE_SENTENCES]]
     _write_json(folder / TASK_FILE, {
-        "version": 1, "name": task.name, "kind": task.kind, "metric": task.metric,
+        **MARK, "version": 1, "name": task.name, "kind": task.kind, "metric": task.metric,
         "num_labels": task.num_labels, "examples": examples})
     if pruning is not None:
         _write_json(folder / PRUNING_FILE, dict(pruning))
@@ -80,13 +81,19 @@ def write_export(out_dir: str | Path, checkpoint: Checkpoint, task: Task,
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_bytes(_json(data))
+
+
+def _json(data: object) -> bytes:
+    text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
+    return text.encode() + b"\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        _json(data)  # it can be written again: no NaN, no half characters
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(data).__name__}")
@@ -99,7 +106,7 @@ def read_pruning(ref: str | Path) -> dict[str, Any] | None:
     Raises
     ------
     InputError
-        If it is damaged.
+        If it is damaged: all that is needed later is looked at here.
     """
     path = Path(ref) / PRUNING_FILE
     if not path.is_file():
@@ -108,8 +115,25 @@ def read_pruning(ref: str | Path) -> dict[str, Any] | None:
     for key, kind in (("structure", str), ("p", int), ("q", int), ("source", dict),
                       ("score", dict)):
         if not isinstance(data.get(key), kind):
-            raise InputError(f"{path}, {key}: expected {kind.__name__}, found {data.get(key)!r}")
+            raise InputError(f"{path}, {key}: expected {kind.__name__}, "
+                             f"found {shown(data.get(key))}")
+    for key in ("model", "sha256"):
+        if not isinstance(data["source"].get(key), (str, type(None))):
+            raise InputError(f"{path}, source {key}: expected str, "
+                             f"found {shown(data['source'][key])}")
+    numbers = {f"score {name}": value for name, value in data["score"].items()}
+    for key, value in {"compression": data.get("compression"), **numbers}.items():
+        if not _is_number(value):
+            raise InputError(f"{path}, {cut(key)}: expected a number, found {shown(value)}")
     return data
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and (
+            math.isfinite(value))
+    except OverflowError:  # an integer beyond any float
+        return False
 
 
 def read_task_note(folder: str | Path) -> TaskNote:
@@ -130,7 +154,7 @@ def read_task_note(folder: str | Path) -> TaskNote:
                         examples=tuple(tuple(map(str, item)) for item in data["examples"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected name, kind, metric, num_labels and examples, found: "
-                         f"{error!r}") from None
+                         f"{shown(error)}") from None
 
 
 def card(name: str, task: Task, pruning: Mapping[str, Any] | None,

@@ -1,17 +1,28 @@
 """Write a folder whole or not at all."""
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sparseloom.model.errors import InputError
+from sparseloom.model.write import fresh_name
 
-MARK = "task.json"
-"""What tells a folder of ours, which may be replaced, from anybody else's."""
+MARK_FILE = "task.json"
+MARK = {"format": "sparseloom"}
+"""What this file says in a folder of ours, which may be replaced, and in nobody else's."""
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder was written by Sparseloom."""
+    try:
+        found = json.loads((folder / MARK_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and all(found.get(key) == value for key, value in MARK.items())
 
 
 def check_target(path: str | os.PathLike) -> Path:
@@ -24,7 +35,7 @@ def check_target(path: str | os.PathLike) -> Path:
     """
     target = Path(path)
     if target.is_dir():
-        if any(target.iterdir()) and not (target / MARK).is_file():
+        if any(target.iterdir()) and not is_ours(target):
             raise InputError(f"output {target}: expected an empty folder or an earlier result, "
                              "found other files")
     elif target.exists() or target.is_symlink():
@@ -36,6 +47,8 @@ def check_target(path: str | os.PathLike) -> Path:
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A fresh folder to fill, which becomes ``path`` when the block ends without an error.
 
+    The block writes :data:`MARK` into it, or nothing may replace it later.
+
     Raises
     ------
     InputError
@@ -45,14 +58,14 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     target = check_target(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        fresh = fresh_name(target)
+        fresh.mkdir()
     except OSError as error:
         raise InputError(f"output {target}: expected a place to write, found: "
                          f"{error.strerror}") from None
     old = fresh.with_name(f"{fresh.name}.old")
     try:
         yield fresh
-        fresh.chmod(0o755)
         if target.exists():
             os.replace(target, old)
         os.replace(fresh, target)

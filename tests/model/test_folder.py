@@ -1,13 +1,17 @@
 """Folders are written whole or not at all."""
+import json
+import os
+import stat
+
 import pytest
 
 from sparseloom.model.errors import InputError
-from sparseloom.model.folder import MARK, whole_folder
+from sparseloom.model.folder import MARK, MARK_FILE, whole_folder
 
 
 def write(path, text="new", fail=False):
     with whole_folder(path) as folder:
-        (folder / MARK).write_text(text)
+        (folder / MARK_FILE).write_text(json.dumps({**MARK, "text": text}))
         assert folder.parent == path.parent
         if fail:
             raise RuntimeError("power cut")
@@ -17,13 +21,17 @@ def listing(path):
     return sorted(entry.name for entry in path.iterdir())
 
 
+def text_in(path):
+    return json.loads((path / MARK_FILE).read_text())["text"]
+
+
 def test_new_and_replaced(tmp_path):
     write(tmp_path / "deep" / "out")
     (tmp_path / "deep" / "out" / "left over").write_text("old")
     write(tmp_path / "deep" / "out", "newer")
     assert listing(tmp_path / "deep") == ["out"]
-    assert listing(tmp_path / "deep" / "out") == [MARK]
-    assert (tmp_path / "deep" / "out" / MARK).read_text() == "newer"
+    assert listing(tmp_path / "deep" / "out") == [MARK_FILE]
+    assert text_in(tmp_path / "deep" / "out") == "newer"
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):
@@ -33,14 +41,14 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     write(tmp_path / "out", "old")
     with pytest.raises(RuntimeError):
         write(tmp_path / "out", fail=True)
-    assert (tmp_path / "out" / MARK).read_text() == "old"
+    assert text_in(tmp_path / "out") == "old"
     assert listing(tmp_path) == ["out"]
 
 
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "out").mkdir()
     write(tmp_path / "out")
-    assert listing(tmp_path / "out") == [MARK]
+    assert listing(tmp_path / "out") == [MARK_FILE]
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path):
@@ -53,3 +61,35 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="expected a folder, found a file"):
         write(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"[" * 100_000, b"\xff", b"[]", b"{}", b'"sparseloom"', b'["format", "sparseloom"]',
+    b'{"name": "stsb", "kind": "similarity"}', b'{"format": "other"}', b'{"format": null}'],
+    ids=lambda content: content[:12].decode("latin-1"))
+def test_a_file_of_the_same_name_does_not_make_it_ours(tmp_path, content):
+    """Other programs have a task.json, too; what lies beside it is not ours to delete."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / MARK_FILE).write_bytes(content)
+    (home / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="found other files"):
+        write(home)
+    assert (home / MARK_FILE).read_bytes() == content
+    assert listing(home) == [MARK_FILE, "thesis.txt"] and listing(tmp_path) == ["home"]
+
+
+def test_a_folder_in_the_place_of_the_mark(tmp_path):
+    (tmp_path / "out" / MARK_FILE).mkdir(parents=True)
+    with pytest.raises(InputError, match="found other files"):
+        write(tmp_path / "out")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
+def test_permissions_of_any_new_folder(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write(tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~umask
