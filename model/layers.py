@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from sparseloom.model.errors import InputError
+from sparseloom.model.errors import InputError, cut
 from sparseloom.model.names import block_index
 
 TRACE_TOKENS = 4
@@ -147,8 +147,8 @@ def _trace(base: nn.Module, stack: str) -> _Trace:
         # inference_mode hides nothing from the trace and leaves no graph behind.
         with torch.inference_mode(), trace:
             base(input_ids=ids, attention_mask=torch.ones_like(ids))
-    except (TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+    except Exception as error:  # whatever a model of another kind makes of it
+        reason = cut((str(error).strip().splitlines() or [type(error).__name__])[0])
         raise InputError(f"checkpoint: expected an encoder that takes token ids, found "
                          f"{type(base).__name__}: {reason}") from None
     finally:

@@ -60,6 +60,34 @@ def test_no_encoder_linears(model):
         encoder_layers(model)
 
 
+@pytest.mark.parametrize("error", [
+    IndexError("index out of range in self"), AttributeError("no images"), KeyError("pixels"),
+    RuntimeError(f"sizes differ\n{'at' * 300}"), NotImplementedError(), AssertionError()],
+    ids=lambda error: type(error).__name__)
+def test_a_model_that_takes_something_else(monkeypatch, error):
+    model = tiny_model().train()
+
+    def forward(**_):
+        raise error
+
+    monkeypatch.setattr(model, "forward", forward)
+    with pytest.raises(InputError) as problem:
+        encoder_layers(model)
+    message = str(problem.value)
+    assert message.startswith("checkpoint: expected an encoder that takes token ids, found "
+                              "BertModel: ")
+    assert "\n" not in message and (str(error).split("\n")[0] or type(error).__name__) in message
+    assert model.training and not any(part._forward_hooks for part in model.modules())
+
+
+def test_a_vocabulary_of_one():
+    """A real one that fails: the trace's token is not in it."""
+    model = BertModel(BertConfig(num_hidden_layers=1, hidden_size=16, num_attention_heads=2,
+                                 intermediate_size=16, vocab_size=1))
+    with pytest.raises(InputError, match="found BertModel: index out of range"):
+        encoder_layers(model)
+
+
 def test_names_without_torch():
     names = LAYER_NAMES["bert"]
     assert block_layers(names, 1) == names[6:]
