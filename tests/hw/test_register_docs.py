@@ -1,5 +1,4 @@
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -56,18 +55,17 @@ def test_c_header_agrees_with_the_table():
         code: name for code, (name, _) in spec.ERROR_CAUSES.items()}
 
 
-@pytest.mark.parametrize(("compiler", "options"), [
-    ("gcc", ["-std=c99", "-x", "c"]), ("g++", ["-std=c++11", "-x", "c++"])])
-def test_c_header_compiles(compiler, options, tmp_path):
-    if not shutil.which(compiler):
-        pytest.skip(f"no {compiler}")
+@pytest.mark.parametrize("language", [["-x", "c", "-std=c99"], ["-x", "c++", "-std=c++11"]],
+                         ids=" ".join)
+def test_c_header_compiles(language, tmp_path):
+    """With g++ for both: set-up asks for it, not for gcc."""
     (tmp_path / "sparseloom_regs.h").write_text(to_c_header())
     source = tmp_path / "use.c"
     source.write_text(
         '#include "sparseloom_regs.h"\n#include "sparseloom_regs.h"\n'
         "int check[SPARSELOOM_STATUS_QUEUE_SPACE_MASK >> SPARSELOOM_STATUS_QUEUE_SPACE_SHIFT"
         " == 255u && SPARSELOOM_ERROR_IS_CRC == 11 ? 1 : -1];\n")
-    subprocess.run([compiler, *options, "-Wall", "-Wextra", "-Wpedantic", "-Werror",
+    subprocess.run(["g++", *language, "-Wall", "-Wextra", "-Wpedantic", "-Werror",
                     "-fsyntax-only", str(source)], check=True)
 
 

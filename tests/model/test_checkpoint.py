@@ -1,5 +1,6 @@
 """Checkpoints that load, and what is said of those that do not."""
 import json
+import socket
 
 import pytest
 import torch
@@ -71,9 +72,19 @@ def test_encoder_weights_that_are_missing(tmp_path):
                     "(1 tensors missing)")
 
 
-def test_hub_name_without_network():
+def test_hub_name_without_network(monkeypatch):
+    """Offline is forced above; should it not hold, this fails instead of asking anybody."""
+    asked = []
+
+    def connect(_, address):
+        asked.append(address)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: connect(None, where))
     refused("nobody/no-such-model", "checkpoint nobody/no-such-model: expected a Hugging Face "
                                     "encoder with its tokenizer, found:")
+    assert asked == []
 
 
 def test_half_precision_becomes_float32(tmp_path):
