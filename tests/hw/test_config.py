@@ -63,7 +63,7 @@ def refused(message, **settings):
 def test_limits(name):
     low, high = LIMITS[name]
     for value in (low, high):
-        others = {"max_k": 1} if name == "act_words" else {"act_words": 1 << 20}
+        others: dict = {"max_k": 1} if name == "act_words" else {"act_words": 1 << 20}
         assert getattr(ArrayConfig(**{**others, name: value}), name) == value
     for value in (low - 1, high + 1, -1, 2.0, "4", None, True):
         refused(f"{name} must be an integer in {low}..{high}, not {value!r}", **{name: value})
@@ -99,4 +99,4 @@ def test_frozen_comparable_hashable():
     with pytest.raises(FrozenInstanceError):
         config.rows = 4
     with pytest.raises(TypeError):
-        ArrayConfig(8, 8)
+        ArrayConfig(8, 8)  # pyright: ignore[reportCallIssue]

@@ -321,7 +321,7 @@ def changed(packet, *changes):
     """Packet with bytes set (offset, value), negative offsets from the end, and a new CRC."""
     packet = bytearray(packet)
     for at, value in changes:
-        packet[at] = value(packet[at]) if callable(value) else value
+        packet[at] = value if isinstance(value, int) else value(packet[at])
     return reseal(bytes(packet))
 
 

@@ -212,16 +212,16 @@ HEADER_BYTES = {"version": 0, "kind": 1, "tag": 2, "weight_bits": 3, "cols": 4,
 HEADER_CAUSES = {"cols": "geometry", "block_inputs": "geometry", "inputs": "geometry"}
 
 
-def damaged(job, field):
+def damaged(job, field: str) -> tuple[bytes, str]:
     """The job's weight stream with one thing wrong in its second packet, and the cause due."""
     first, second, *rest = split_packets(job.weights)
-    packet, cause = bytearray(second), field
+    packet, cause = bytearray(second), str(field)
     bitmap = 16
     masks = bitmap + 16
     columns = int.from_bytes(packet[10:12], "little")
     weights = len(packet) - 16 - 48 - (columns * 5 + 15) // 16 * 16
     if field in HEADER_BYTES:
-        cause = HEADER_CAUSES.get(field, field)
+        cause = HEADER_CAUSES.get(field) or field
         if field == "columns":
             packet[10:12] = (job.layer.in_features + 1).to_bytes(2, "little")
             cause = "count"
