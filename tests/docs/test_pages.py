@@ -1,4 +1,5 @@
 """Pages say what is there: links, files, make targets, commands, decisions."""
+import json
 import re
 import subprocess
 import sys
@@ -90,3 +91,17 @@ def test_changelog_has_this_version():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     text = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(rf"^## \[({re.escape(version)}|Unreleased)\]", text, re.MULTILINE)
+
+
+def test_readme_quotes_the_recorded_demo():
+    report = json.loads((ROOT / "bench/results/demo.json").read_text())
+    text = (ROOT / "README.md").read_text()
+    for layer in report["layers"]:
+        assert (f"| {layer['density']:.3f} | {layer['ideal_cycles']:,} | {layer['cycles']:,} | "
+                f"{layer['utilisation']:.3f} | {layer['speedup_vs_dense']:.2f}× | "
+                f"{layer['speedup_over_compression']:.3f} | {layer['outputs']:,} | "
+                f"{layer['mismatches']} |") in text
+    for name, value in report["score"].items():
+        assert f"{name} {100 * value:.1f}" in text
+    assert f"{report['stored_bits_per_weight']:.2f} bits stored" in text
+    assert f"{report['seconds']:.0f} seconds" in text
