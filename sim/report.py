@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -99,6 +100,25 @@ def layer_figures(pruned: PackedLayer, pruned_run: LayerRun, dense_run: LayerRun
         dense_outputs=dense_run.outputs, dense_mismatches=dense_run.mismatches)
 
 
+COLUMNS = {"shape": False, "dens-\nity": True, "ideal\ncycles": True, "\ncycles": True,
+           "utili-\nsation": True, "dense\ncycles": False, "speed-\nup": True,
+           "× den-\nsity": True, "outputs": False, "bit-\nexact": True}
+"""Headings of the table, and whether a narrow terminal shows the column too."""
+
+WIDE = 110
+"""Characters from which the table shows every column."""
+
+
+def _common_prefix(names: list[str]) -> str:
+    """What all dotted names begin with, up to and with a dot; empty for a single name."""
+    shared: list[str] = []
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(f"{parts[0]}.")
+    return "".join(shared) if len(names) > 1 else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoReport:
     """Everything that the demo measured.
@@ -170,27 +190,36 @@ class DemoReport:
     def show(self, console: Console) -> None:
         """Print the table of layers and the scores."""
         rows, cols = self.geometry["rows"], self.geometry["cols"]
-        table = Table(title=f"{self.model}, {self.task}: {self.tokens} tokens through the "
-                            f"{rows} × {cols} array in RTL", title_justify="left")
+        if not console.is_terminal and console.width < WIDE:
+            console = Console(file=console.file, width=WIDE)    # a log has no edge
+        every = console.width >= WIDE   # a narrow terminal does without some columns
+        prefix = _common_prefix([layer.name for layer in self.layers])
+        console.print(f"{self.model}, {self.task}: {self.tokens} tokens through the "
+                      f"{rows} × {cols} array in RTL, layers {prefix}…", highlight=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("layer", overflow="fold")
-        for heading in ("shape", "density", "ideal cycles", "cycles", "utilisation",
-                        "dense cycles", "speed-up", "of compression", "outputs"):
-            table.add_column(heading, justify="right")
-        table.add_column("bit-exact")
+        for heading, wanted in COLUMNS.items():
+            if every or wanted:
+                table.add_column(heading, justify="right", no_wrap=True)
+
+        def add(name: str, *cells: str) -> None:
+            table.add_row(name, *(cell for cell, wanted in zip(cells, COLUMNS.values(), strict=True)
+                                  if every or wanted))
+
         for layer in self.layers:
-            table.add_row(
-                layer.name, "×".join(map(str, layer.shape)), f"{layer.density:.3f}",
-                f"{layer.ideal_cycles:,}", f"{layer.cycles:,}", f"{layer.utilisation:.3f}",
-                f"{layer.dense_cycles:,}", f"{layer.speedup_vs_dense:.2f}×",
-                f"{layer.speedup_over_compression:.3f}", f"{layer.outputs:,}",
+            add(layer.name.removeprefix(prefix), "×".join(map(str, layer.shape)),
+                f"{layer.density:.3f}", f"{layer.ideal_cycles:,}", f"{layer.cycles:,}",
+                f"{layer.utilisation:.3f}", f"{layer.dense_cycles:,}",
+                f"{layer.speedup_vs_dense:.2f}×", f"{layer.speedup_over_compression:.3f}",
+                f"{layer.outputs:,}",
                 "yes" if layer.exact else
                 f"NO: {layer.mismatches + layer.dense_mismatches:,} differ")
         total = self.total()
         table.add_section()
-        table.add_row("all", "", "", f"{total['ideal_cycles']:,}", f"{total['cycles']:,}",
-                      f"{total['utilisation']:.3f}", f"{total['dense_cycles']:,}",
-                      f"{total['speedup_vs_dense']:.2f}×", "", f"{total['outputs']:,}",
-                      "yes" if self.exact else "NO")
+        add("all", "", "", f"{total['ideal_cycles']:,}", f"{total['cycles']:,}",
+            f"{total['utilisation']:.3f}", f"{total['dense_cycles']:,}",
+            f"{total['speedup_vs_dense']:.2f}×", "", f"{total['outputs']:,}",
+            "yes" if self.exact else "NO")
         console.print(table)
         scores = "   ".join(f"{name} {100 * value:.1f}" for name, value in self.score.items())
         console.print(f"{self.task} {self.metric} × 100:  {scores}", highlight=False)

@@ -109,3 +109,14 @@ def test_table_says_what_differs():
     assert "NO: 3 differ" in text
     assert "dense 86.7   pruned 86.1   integer 86.0" in text
     assert "8×6" in text
+
+
+def test_a_narrow_terminal_shows_fewer_columns_and_cuts_none():
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    report(figures(), figures(mismatches=3)).show(console)
+    text = out.getvalue()
+    assert "…" not in text.split("…", 1)[1]     # but for the one behind the layers' common name
+    assert "8×6" not in text
+    assert "NO: 3 differ" in text
+    assert max(map(len, text.splitlines())) <= 80
