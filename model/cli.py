@@ -198,7 +198,8 @@ def show(
     name = source.get("model") if isinstance(source, dict) else None
     table = Table(title=Text(str(name or artefact)))
     for heading in ("layer", "shape", "groups", "density", "leaves as", "bits per weight"):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
+        table.add_column(heading, justify="left" if heading == "layer" else "right",
+                         overflow="fold")
     for row in rows:
         bits = row["stored_bits_per_weight"]
         table.add_row(Text(row["name"]), "{} × {}".format(*row["shape"]),
