@@ -5,6 +5,8 @@ JOBS ?= 2
 MODEL ?=
 TASK ?=
 ARGS ?=
+ROW ?=
+DATA_DIR ?=
 INDEX_URL ?=
 EXTRA_INDEX_URL ?=
 
@@ -22,13 +24,16 @@ ifneq ($(strip $(EXTRA_INDEX_URL)),)
 export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
 endif
 
-.PHONY: help demo test lint setup check clean
+.PHONY: help demo test lint setup check clean bench-glue bench-step bench-pack
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     a real encoder, pruned, quantised and proved in RTL; ends with a table"
 	@echo "              MODEL=folder-or-hub-name TASK=folder-or-name ARGS='--rows 8 --cols 8'"
 	@echo "make test     linter, type checker, every test (ARGS='-k codec' selects)"
+	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
+	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
+	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
 	@echo "make lint     linter and type checker alone"
 	@echo "make setup    the virtual environment alone ($(VENV))"
 	@echo "make clean    removes build/ and caches, keeps the environment"
@@ -52,6 +57,18 @@ setup: $(READY)
 HUB_TASKS := stsb sst2 cola mrpc qqp rte wnli qnli mnli
 demo: check $(READY) $(if $(filter $(HUB_TASKS),$(TASK)),$(READY)-hub)
 	@$(BIN)/sparseloom demo $(if $(MODEL),--model '$(MODEL)') $(if $(TASK),--task '$(TASK)') $(ARGS)
+
+$(READY)-bench: $(READY)
+	@echo "set-up: the package that reads DistilBERT's weights"
+	@$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[bench]'
+	@touch $@
+
+bench-glue: check $(READY)-bench $(if $(DATA_DIR),,$(READY)-hub)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.glue $(if $(ROW),run '$(ROW)',all --jobs $(JOBS)) \
+		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(ARGS)
+
+bench-step bench-pack: bench-%: check $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.$* $(ARGS)
 
 lint: check $(READY)
 	@mkdir -p $(TYPES)

@@ -47,7 +47,7 @@ def capture_layers(artefact_dir: str | Path, layers: Sequence[str], *, tokens: i
         artefact.layer(name)
     note = read_task_note(artefact_dir)
     items = [(text,) for text in sentences] if sentences is not None else list(note.examples)
-    if note.kind == "similarity":
+    if note.head == "cosine":
         items = [(text,) for item in items for text in item]
 
     import torch

@@ -51,7 +51,7 @@ def load_checkpoint(ref: str | Path, task: Task | None = None, *, name: str | No
     ref : str or path
         A local checkpoint folder, or a hub name (which needs a network or the local cache).
     task : Task, optional
-        A classification task brings its head; otherwise the bare encoder is loaded.
+        Classification and regression bring a head; otherwise the bare encoder is loaded.
     name : str, optional
         What to call it in notes and reports; see :class:`Checkpoint`.
     seed : int
@@ -79,7 +79,7 @@ def load_checkpoint(ref: str | Path, task: Task | None = None, *, name: str | No
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
-            if task is not None and task.kind == "classification":
+            if task is not None and task.head != "cosine":
                 model, report = AutoModelForSequenceClassification.from_pretrained(
                     source, num_labels=task.num_labels, ignore_mismatched_sizes=True,
                     output_loading_info=True)

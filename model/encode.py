@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,6 @@ import torch
 
 Item = tuple[str, ...]
 """What the encoder reads at once: one sentence, or a pair."""
-POOL_BATCHES = 16
-"""Training batches are cut from length-sorted pools of this many."""
-
 
 class Encoder:
     """Tokenises each distinct item once.
@@ -71,25 +67,3 @@ def by_length(lengths: Sequence[int], batch: int) -> list[list[int]]:
     """Indices in batches of similar length, longest first, so that a lack of memory shows early."""
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     return [order[start:start + batch] for start in range(0, len(order), batch)]
-
-
-def training_batches(lengths: Sequence[int], batch: int, steps: int, seed: int) -> list[list[int]]:
-    """Shuffled batches of rows of similar length, one for each step.
-
-    Rows are shuffled each epoch, cut into pools of 16 batches, and sorted by length inside a pool:
-    little padding, yet batches differ between epochs. A last, smaller batch is left out unless it
-    is the only one.
-    """
-    generator = random.Random(seed)
-    out: list[list[int]] = []
-    while len(out) < steps:
-        rows = list(range(len(lengths)))
-        generator.shuffle(rows)
-        epoch: list[list[int]] = []
-        for start in range(0, len(rows), batch * POOL_BATCHES):
-            pool = sorted(rows[start:start + batch * POOL_BATCHES], key=lambda row: lengths[row])
-            epoch += [pool[at:at + batch] for at in range(0, len(pool), batch)]
-        whole = [rows for rows in epoch if len(rows) == batch] or epoch
-        generator.shuffle(whole)
-        out += whole
-    return out[:steps]

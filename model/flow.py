@@ -1,101 +1,57 @@
-"""The flow in three calls: prune a checkpoint, quantise one, score one."""
+"""The flow in four calls: fine-tune a checkpoint, prune one, quantise one, score one."""
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.progress import Progress
 from torch import nn
 
 from sparseloom.model import prune as pruning
+from sparseloom.model.arguments import training_arguments
+from sparseloom.model.bfloat16 import bfloat16_is_faster
+from sparseloom.model.budget import Geometry, model_cycles
 from sparseloom.model.checkpoint import Checkpoint, load_checkpoint, state_hash
-from sparseloom.model.config import PruneConfig, QuantizeConfig, TrainConfig
+from sparseloom.model.config import DEFAULT_ARGUMENTS, PruneConfig, QuantizeConfig, TrainConfig
+from sparseloom.model.data import RowDataset
 from sparseloom.model.encode import Encoder
 from sparseloom.model.errors import InputError
-from sparseloom.model.evaluate import predict, score
-from sparseloom.model.export import read_pruning, write_export, write_pruned
+from sparseloom.model.evaluate import Evaluation, score
+from sparseloom.model.export import (
+    read_pruning,
+    read_training,
+    write_export,
+    write_finetuned,
+    write_pruned,
+)
 from sparseloom.model.folder import check_target
 from sparseloom.model.groups import check_blocks, surviving
 from sparseloom.model.heads import Head, head_of
 from sparseloom.model.integer_model import make_integer
 from sparseloom.model.layers import EncoderLinear, base_model, encoder_layers
-from sparseloom.model.observe import draw_items, input_moments, mean_squares, value_ranges
+from sparseloom.model.masks import read_masks
+from sparseloom.model.observe import (
+    activation_function,
+    draw_items,
+    input_moments,
+    value_ranges,
+)
 from sparseloom.model.packed.artefact import artefact_path, read_artefact, stored_bits_per_weight
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.penalty import GroupPenalty
+from sparseloom.model.pruner import GroupPruner
+from sparseloom.model.qat import fake_quantize
 from sparseloom.model.quantize import quantize_linear
-from sparseloom.model.reconstruct import reconstruct
-from sparseloom.model.tasks import Row, Task
-from sparseloom.model.train import Lesson, bfloat16_is_faster, draw_batches, hold_masks, train
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruneReport:
-    """What pruning did.
-
-    Parameters
-    ----------
-    dense_score, pruned_score : float
-        The task's metric on the validation rows; 1 is best.
-    compression : float
-        All weights of the encoder's Linear layers over the surviving ones, counted in the result.
-    densities : dict of str to float
-        Surviving share of each layer.
-    steps : int
-        Optimiser steps of all stages.
-    seconds : float
-        Wall time, scores and writing included.
-    checkpoint : Path
-    """
-
-    task: str
-    model: str
-    metric: str
-    dense_score: float
-    pruned_score: float
-    compression: float
-    densities: dict[str, float]
-    steps: int
-    seconds: float
-    checkpoint: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self) | {"checkpoint": str(self.checkpoint)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizeReport:
-    """What quantisation did.
-
-    Parameters
-    ----------
-    float_score, integer_score : float, optional
-        Of the checkpoint, as its pruning noted it, and of the integer model. The latter is None
-        where none was asked for.
-    stored_bits_per_weight : float
-        Weights and masks over surviving weights, of the worst layer.
-    """
-
-    task: str
-    model: str
-    metric: str
-    float_score: float | None
-    integer_score: float | None
-    compression: float
-    densities: dict[str, float]
-    stored_bits_per_weight: float
-    seconds: float
-    artefact: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self) | {"artefact": str(self.artefact)}
+from sparseloom.model.reports import FinetuneReport, PruneReport, QuantizeReport
+from sparseloom.model.schedule import Schedule, make_schedule
+from sparseloom.model.tasks import Task
+from sparseloom.model.teacher import Teacher
+from sparseloom.model.trainer import SparseTrainer, optimizer_steps
+from sparseloom.model.work import DENSE, fingerprint, working_folder
 
 
 @dataclass(kw_only=True, eq=False)
@@ -111,22 +67,15 @@ class _Work:
     progress: Progress | None
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Any:
         return self.checkpoint.model
 
-    @property
-    def weights(self) -> dict[str, nn.Parameter]:
-        return {linear.name: _weight(linear) for linear in self.linears}
-
-    def score(self, title: str, batch: int) -> float:
+    def score(self, title: str, batch: int) -> Evaluation:
         return score(self.model, self.head, self.encoder, self.task.validation, batch=batch,
                      progress=self.progress, title=title)
 
-
-def _weight(linear: EncoderLinear) -> nn.Parameter:
-    weight = linear.module.weight
-    assert isinstance(weight, nn.Parameter)
-    return weight
+    def dataset(self) -> RowDataset:
+        return RowDataset(self.task.train, self.head, self.short)
 
 
 def _start(ref: str | Path, task: Task, max_tokens: int, seed: int, progress: Progress | None,
@@ -139,124 +88,285 @@ def _start(ref: str | Path, task: Task, max_tokens: int, seed: int, progress: Pr
                  linears=encoder_layers(checkpoint.model), progress=progress)
 
 
-def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
-                     prune: PruneConfig = PruneConfig(), train: TrainConfig = TrainConfig(),
-                     name: str | None = None, progress: Progress | None = None) -> PruneReport:
-    """Prune a checkpoint for a task: penalised training, hard prune, refit, masked retraining.
+def _need_rows(task: Task) -> None:
+    if not task.train:
+        raise InputError(f"task {task.name}: expected training rows, found none")
 
-    A classification head that the checkpoint does not bring is fine-tuned first. The dense model's
-    answers, computed once, teach the pruned one.
+
+def _is_bfloat16(config: TrainConfig) -> bool:
+    return config.precision == "bfloat16" or (config.precision == "auto"
+                                              and bfloat16_is_faster())
+
+
+def _is_one_of_several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _wait_for_all() -> None:
+    """The first process has opened the working folder: all may look into it."""
+    if _is_one_of_several():
+        torch.distributed.barrier()
+
+
+def _from_first(value: bool) -> bool:
+    """What the first process found: a trial of speed may end otherwise elsewhere."""
+    if not _is_one_of_several():
+        return value
+    found = [value]
+    torch.distributed.broadcast_object_list(found, 0)
+    return found[0]
+
+
+def _resolved(config: TrainConfig) -> dict[str, Any]:
+    """Settings of training with our defaults filled in."""
+    return asdict(config) | {"arguments": {**DEFAULT_ARGUMENTS, **config.arguments}}
+
+
+def _teacher(work: _Work, ref: str | Path | None, config: TrainConfig) -> Teacher | None:
+    """The dense model to copy: another checkpoint, or the one that pruning begins with."""
+    if not config.distil and not config.distil_hidden:
+        return None
+    if ref is None:
+        model = copy.deepcopy(work.model)
+    else:
+        other = load_checkpoint(ref, work.task)
+        if other.new_head:
+            raise InputError(f"teacher {ref}: expected a head for {work.task.name}, found none; "
+                             "fine-tune it first")
+        model = other.model
+        one, two = (each.base_model.config for each in (model, work.model))
+        if config.distil_hidden and (
+                (one.hidden_size, one.num_hidden_layers)
+                != (two.hidden_size, two.num_hidden_layers)):
+            raise InputError(
+                f"teacher {ref}: expected {two.num_hidden_layers} layers of "
+                f"{two.hidden_size} as in the model, found {one.num_hidden_layers} of "
+                f"{one.hidden_size}; distil_hidden 0 takes any")
+    return Teacher(model, work.head, hidden=bool(config.distil_hidden),
+                   cache_bytes=config.teacher_cache_mb << 20)
+
+
+def _settings(kind: str, work: _Work, source: str, teacher: str | Path | None,
+              **parts: Any) -> dict[str, Any]:
+    """All that decides a run's result."""
+    rows = [[*row.sentences, row.label] for row in work.task.train]
+    return {"kind": kind, "model": source, "teacher": str(teacher) if teacher else None,
+            "task": work.task.name, "head": work.task.head, "rows": fingerprint(rows), **parts}
+
+
+def finetune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
+                        train: TrainConfig = TrainConfig(), teacher: str | Path | None = None,
+                        name: str | None = None, restart: bool = False,
+                        progress: Progress | None = None) -> FinetuneReport:
+    """Fine-tune a checkpoint for a task; nothing is pruned.
+
+    An interrupted run goes on where its last checkpoint was, if it is called the same way again.
 
     Parameters
     ----------
     model_ref : str or path
         A local checkpoint folder or a hub name.
     out_dir : str or path
-        Becomes a plain Hugging Face checkpoint with zeros in place, its tokenizer, ``task.json``
-        and ``pruning.json``: whole or not at all.
+        Becomes a plain Hugging Face checkpoint: whole or not at all.
+    teacher : str or path, optional
+        A dense checkpoint to copy beside the labels, as :class:`TrainConfig` weighs it.
     name : str, optional
         What to call the model in notes and reports: by default the hub name, or the folder's.
+    restart : bool
+        Discard what an interrupted run left.
 
     Raises
     ------
     InputError
-        If the checkpoint cannot be used, the groups do not fit its layers, or the output folder
-        holds something else.
+        If checkpoint, rows or settings cannot be used, the loss becomes no number, or the result
+        cannot be written.
     """
     began = time.perf_counter()
     check_target(out_dir)
+    _need_rows(task)
+    work = _start(model_ref, task, train.max_tokens, train.seed, progress, name)
+    source = state_hash(work.model)
+    plan = training_arguments("", train.arguments, bfloat16=False)
+    main = plan.process_index == 0
+    settings = _settings("finetune", work, source, teacher, train=_resolved(train))
+    with working_folder(out_dir, settings, restart=restart, main=main) as folder:
+        _wait_for_all()
+        copied = _teacher(work, teacher, train) if teacher is not None else None
+        steps = _train(work, train, folder, title="fine-tune", teacher=copied)
+        evaluation = work.score("score of the dense model", train.eval_batch)
+        note = {"version": 1, "source": {"model": work.checkpoint.name, "sha256": source},
+                "score": {"dense": evaluation.scores}, "metric": task.metric, "task": task.name,
+                "steps": steps, "train": _resolved(train), "distilled": teacher is not None}
+        if main:
+            write_finetuned(out_dir, work.checkpoint, task, note)
+    return FinetuneReport(
+        task=task.name, model=work.checkpoint.name, metric=task.metric,
+        scores=evaluation.scores, found=evaluation.found, steps=steps,
+        seconds=time.perf_counter() - began, checkpoint=Path(out_dir))
+
+
+def _train(work: _Work, config: TrainConfig, folder: Path, *, title: str,
+           teacher: Teacher | None = None, pruner: GroupPruner | None = None,
+           **overrides: Any) -> int:
+    """One run of the Trainer; the number of its steps."""
+    arguments = training_arguments(folder / "checkpoints", {**config.arguments, **overrides},
+                                   bfloat16=_from_first(_is_bfloat16(config)))
+    evaluated = arguments.eval_strategy != "no"
+    trainer = SparseTrainer(
+        work.model, arguments, config, head=work.head, encoder=work.short,
+        train_dataset=work.dataset(), tokenizer=work.checkpoint.tokenizer,
+        eval_dataset=RowDataset(work.task.validation, work.head, work.encoder)
+        if evaluated else None,
+        teacher=teacher, pruner=pruner, progress=work.progress, title=title)
+    steps = trainer.run()
+    work.model.to("cpu")
+    return steps
+
+
+def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
+                     prune: PruneConfig = PruneConfig(), train: TrainConfig = TrainConfig(),
+                     teacher: str | Path | None = None, name: str | None = None,
+                     dense_score: bool = True, restart: bool = False,
+                     progress: Progress | None = None) -> PruneReport:
+    """Prune a checkpoint for a task: penalised training, hard prune, refit, masked retraining.
+
+    A head that the checkpoint does not bring is fine-tuned first. The dense model teaches the
+    pruned one. An interrupted run goes on where its last checkpoint was, masks and γ included, if
+    it is called the same way again.
+
+    Parameters
+    ----------
+    model_ref : str or path
+        A local checkpoint folder or a hub name.
+    out_dir : str or path
+        Becomes a plain Hugging Face checkpoint with zeros in place, its tokenizer, masks, notes
+        and a model card: whole or not at all.
+    teacher : str or path, optional
+        A dense checkpoint to copy; by default the one that pruning begins with.
+    name : str, optional
+        What to call the model in notes and reports: by default the hub name, or the folder's.
+    dense_score : bool
+        Whether to score the dense model too.
+    restart : bool
+        Discard what an interrupted run left.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint cannot be used, the groups do not fit its layers, the loss becomes no
+        number, or the result cannot be written.
+    """
+    began = time.perf_counter()
+    check_target(out_dir)
+    _need_rows(task)
     work = _start(model_ref, task, train.max_tokens, train.seed, progress, name)
     for linear in work.linears:
-        check_blocks(linear.name, linear.module.weight.shape, prune.p, prune.q)
-    bfloat16 = train.precision == "bfloat16" or (train.precision == "auto"
-                                                 and bfloat16_is_faster())
+        check_blocks(linear.name, linear.module.weight.shape, prune.p, prune.q, prune.pad)
     source = state_hash(work.model)
-    finetuned = train.finetune_steps if work.checkpoint.new_head else 0
-    if finetuned:
-        _learn(work, train, bfloat16, finetuned, train.finetune_rate, "fine-tune", None, seed=0)
-    dense = work.score("score of the dense model", train.eval_batch)
+    plan = training_arguments("", train.arguments, bfloat16=False)
+    main = plan.process_index == 0
+    steps, epoch_steps = optimizer_steps(len(task.train), plan)
+    schedule = make_schedule(
+        prune, steps, epoch_steps, penalty_rate=train.penalty_rate,
+        warmup=plan.get_warmup_steps(steps) / max(1, steps))
+    settings = _settings("prune", work, source, teacher, train=_resolved(train),
+                         prune=asdict(prune))
+    with working_folder(out_dir, settings, restart=restart, main=main) as folder:
+        _wait_for_all()
+        finetuned = _new_head(work, train, folder) if work.checkpoint.new_head else 0
+        dense = work.score("score of the dense model", train.eval_batch) if dense_score else None
 
-    teacher_rows = [_batches(work, train, steps, seed)
-                    for seed, steps in ((1, train.penalty_steps), (2, train.retrain_steps))]
-    items = [item for batches in teacher_rows for rows in batches for row in rows
-             for item in work.head.items(row)]
-    teacher = predict(work.model, work.head, work.short, items, batch=train.eval_batch,
-                      progress=progress, title="teacher's answers") if train.distil else None
-    seen = draw_items(task.train, work.head, train.calibration_rows, train.seed)
+        copied = _teacher(work, teacher, train)
+        pruner = _pruner(work, prune, train, schedule)
+        trained = _train(work, train, folder / "prune", title="prune and retrain", teacher=copied,
+                         pruner=pruner)
+        pruned = work.score("score of the pruned model", train.eval_batch)
 
-    penalty = None
-    if train.penalty_steps:
-        inputs = input_moments(work.model, work.linears, work.short, seen, full=False,
-                               progress=progress) if prune.saliency == "activation" else None
-        penalty = GroupPenalty(work.weights, prune, train.penalty_steps, inputs)
-        _learn(work, train, bfloat16, train.penalty_steps, train.penalty_rate,
-               "penalised training", teacher, seed=1, penalty=penalty)
-    masks = _hard_prune(work, prune, seen)
-    if train.retrain_steps:
-        _learn(work, train, bfloat16, train.retrain_steps, train.retrain_rate,
-               "masked retraining", teacher, seed=2, masks=masks)
-    pruned = work.score("score of the pruned model", train.eval_batch)
-
-    alive = {name: surviving(weight.detach(), prune.structure, prune.p, prune.q)
-             for name, weight in work.weights.items()}
-    compression, densities = pruning.compression_of(alive), pruning.densities_of(alive)
-    note = {
-        "version": 1, "structure": prune.structure, "p": prune.p, "q": prune.q,
-        "compression": compression, "densities": densities,
-        "source": {"model": work.checkpoint.name, "sha256": source},
-        "score": {"dense": dense, "pruned": pruned}, "metric": task.metric, "task": task.name,
-        "reweightings": penalty.updates if penalty else 0,
-        "prune": asdict(prune) | {"strength": prune.effective_strength}, "train": asdict(train)}
-    path = write_pruned(out_dir, work.checkpoint, task, note)
+        masks = pruner.masks()
+        inner = {linear.name: masks[linear.name] for linear in work.linears}
+        compression, densities = pruning.compression_of(inner), pruning.densities_of(masks)
+        parameters = sum(parameter.numel() for parameter in work.model.parameters())
+        dead = sum(int((~mask).sum()) for mask in masks.values())
+        geometry = Geometry.of(prune)
+        raw, lut = _outputs(work.linears)
+        cycles, dense_cycles = (
+            model_cycles(some, geometry, p=prune.p, raw=raw, lut=lut)
+            for some in (inner, {name: torch.ones_like(mask) for name, mask in inner.items()}))
+        note = {
+            "version": 2, "structure": prune.structure, "p": prune.p, "q": prune.q,
+            "pad": prune.pad, "compression": compression,
+            "model_compression": parameters / (parameters - dead),
+            "densities": densities, "cycles": cycles, "dense_cycles": dense_cycles,
+            "source": {"model": work.checkpoint.name, "sha256": source},
+            "score": ({"dense": dense.scores} if dense else {}) | {"pruned": pruned.scores},
+            "metric": task.metric, "task": task.name, "reweightings": pruner.reweightings,
+            "steps": finetuned + trained, "prune": asdict(prune), "train": _resolved(train)}
+        if main:
+            write_pruned(out_dir, work.checkpoint, task, note, masks)
     return PruneReport(
-        task=task.name, model=work.checkpoint.name, metric=task.metric, dense_score=dense,
-        pruned_score=pruned, compression=compression, densities=densities,
-        steps=finetuned + train.penalty_steps + train.retrain_steps,
-        seconds=time.perf_counter() - began, checkpoint=path)
+        task=task.name, model=work.checkpoint.name, metric=task.metric,
+        dense_scores=dense.scores if dense else None, pruned_scores=pruned.scores,
+        found=pruned.found, compression=compression, model_compression=note["model_compression"],
+        densities=densities, cycles=cycles, dense_cycles=dense_cycles,
+        reweightings=pruner.reweightings, steps=finetuned + trained,
+        seconds=time.perf_counter() - began, checkpoint=Path(out_dir))
 
 
-def _batches(work: _Work, config: TrainConfig, steps: int, seed: int) -> list[list[Row]]:
-    return draw_batches(work.task.train, work.head, work.short, batch=config.batch, steps=steps,
-                        seed=3 * config.seed + seed)
+def _outputs(linears: Sequence[EncoderLinear]) -> tuple[list[str], list[str]]:
+    """Layers that leave as sums, and those that leave through a table."""
+    return ([linear.name for linear in linears if linear.residual and linear.activation is None],
+            [linear.name for linear in linears if linear.activation is not None])
 
 
-def _learn(work: _Work, config: TrainConfig, bfloat16: bool, steps: int, rate: float, title: str,
-           teacher: Mapping[tuple[str, ...], torch.Tensor] | None, *, seed: int,
-           penalty: GroupPenalty | None = None,
-           masks: Mapping[str, torch.Tensor] | None = None) -> None:
-    torch.manual_seed(config.seed)  # dropout
-    lesson = Lesson(head=work.head, encoder=work.short, teacher=teacher, distil=config.distil,
-                    batches=_batches(work, config, steps, seed))
-    train(work.model, lesson, rate=rate, bfloat16=bfloat16, dropout=teacher is None,
-          weights=work.weights, penalty=penalty, masks=masks, progress=work.progress, title=title)
+def _new_head(work: _Work, config: TrainConfig, folder: Path) -> int:
+    """Fine-tune a head that the checkpoint lacks, once; steps taken."""
+    done = folder / DENSE
+    if done.is_dir():
+        again = load_checkpoint(done, work.task)
+        work.model.load_state_dict(again.model.state_dict())
+        return int((read_training(done) or {}).get("steps", 0))
+    steps = _train(work, config, folder / "finetune", title="fine-tune a new head",
+                   learning_rate=config.head_rate, num_train_epochs=config.head_epochs,
+                   max_steps=config.head_steps or -1)
+    if training_arguments("", config.arguments, bfloat16=False).process_index == 0:
+        note = {"version": 1, "task": work.task.name, "metric": work.task.metric, "steps": steps,
+                "train": _resolved(config)}
+        write_finetuned(done, work.checkpoint, work.task, note)
+    return steps
 
 
-def _hard_prune(work: _Work, config: PruneConfig, seen: list[tuple[str, ...]],
-                ) -> dict[str, torch.Tensor]:
-    """Choose the masks, refit the survivors, set the rest to zero."""
-    moments: dict[str, torch.Tensor] = {}
-    if config.reconstruct or config.saliency == "activation":
-        moments = input_moments(work.model, work.linears, work.short, seen, full=True,
-                                progress=work.progress, title="measure inputs for the prune")
-    masks = pruning.prune_layers(work.weights, config,
-                                 {name: mean_squares(value) for name, value in moments.items()})
-    if config.reconstruct:
-        for linear in work.linears:
-            module = linear.module
-            weight, bias = reconstruct(module.weight.detach(),
-                                       None if module.bias is None else module.bias.detach(),
-                                       masks[linear.name], moments[linear.name], config.damping)
-            module.weight.data.copy_(weight)
-            if bias is not None:
-                module.bias.data.copy_(bias)
-    hold_masks(work.weights, masks)
-    return masks
+def _pruner(work: _Work, prune: PruneConfig, train: TrainConfig, schedule: Schedule,
+            ) -> GroupPruner:
+    """The pruner of a run, which measures inputs on training rows."""
+    seen = draw_items(work.task.train, work.head, train.calibration_rows, train.seed)
+
+    def measure(full: bool) -> dict[str, torch.Tensor]:
+        return input_moments(work.model, work.linears, work.short, seen, full=full,
+                             progress=work.progress, title="measure inputs for the prune"
+                             if full else "measure inputs")
+
+    table = _word_table(work.model) if prune.embeddings else None
+    return GroupPruner({linear.name: linear.module for linear in work.linears}, prune, schedule,
+                       measure, table=table, seed=train.seed, outputs=_outputs(work.linears))
+
+
+def _word_table(model: nn.Module) -> tuple[str, nn.Embedding]:
+    """The word embeddings, by the name that they have in the base model."""
+    base: Any = base_model(model)
+    table = base.get_input_embeddings()
+    name = next((name for name, part in base.named_modules() if part is table), None)
+    if not isinstance(table, nn.Embedding) or name is None:
+        raise InputError(f"embeddings: expected a table of word embeddings, found none in "
+                         f"{type(base).__name__}")
+    return name, table
 
 
 def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
-                        quantize: QuantizeConfig = QuantizeConfig(), evaluate: bool = True,
-                        structure: str = "column", p: int = 24, q: int = 16,
-                        name: str | None = None, progress: Progress | None = None,
+                        quantize: QuantizeConfig = QuantizeConfig(),
+                        train: TrainConfig = TrainConfig(), evaluate: bool = True,
+                        structure: str = "column", p: int = 24, q: int = 16, pad: bool = False,
+                        teacher: str | Path | None = None, name: str | None = None,
+                        restart: bool = False, progress: Progress | None = None,
                         ) -> QuantizeReport:
     """Quantise a checkpoint and write its artefact folder, whole or not at all.
 
@@ -264,10 +374,14 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
     ----------
     model_ref : str or path
         What :func:`prune_checkpoint` wrote, or any dense checkpoint, which gets full masks.
+    train : TrainConfig
+        Of quantisation-aware retraining, where ``quantize.qat_steps`` asks for it.
     evaluate : bool
         Whether to score the integer model on the validation rows.
-    structure, p, q
+    structure, p, q, pad
         Used only for a dense checkpoint; a pruned one knows its own.
+    teacher : str or path, optional
+        To copy in retraining; by default the checkpoint before it.
     name : str, optional
         What to call the model: by default as its pruning did, or the hub name, or the folder's.
 
@@ -279,20 +393,28 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
     """
     began = time.perf_counter()
     check_target(out_dir)
+    _need_rows(task)
     note = read_pruning(model_ref)
     if note is not None:
         structure, p, q = note["structure"], note["p"], note["q"]
-    shape = PruneConfig(structure=structure, p=p, q=q)  # checks them
+        pad = bool(note.get("pad", False))
+    shape = PruneConfig(structure=structure, p=p, q=q, pad=pad)  # checks them
     name = name or (note["source"].get("model") if note else None)
     work = _start(model_ref, task, quantize.max_tokens, quantize.seed, progress, name)
     name = work.checkpoint.name
-    layers = _quantize_layers(work, shape, quantize, dense=note is None)
+    masks = _masks(work, shape, model_ref, dense=note is None)
+    items = draw_items(task.train, work.head, quantize.calibration_rows, quantize.seed)
+    ranges = value_ranges(work.model, work.linears, work.short, items,
+                          calibration=quantize.calibration, percentile=quantize.percentile,
+                          progress=progress)
+    if quantize.qat_steps:
+        _retrain_quantised(work, quantize, train, shape, masks, ranges, out_dir, teacher, restart)
+    layers = _quantize_layers(work, shape, quantize, masks, ranges)
     total = sum(layer.in_features * layer.out_features for layer in layers)
     alive = sum(layer.surviving_weights for layer in layers)
     densities = {layer.name: layer.density for layer in layers}
     hash_here = state_hash(work.model)
-    # Again, for its floats: the other one turns into integers.
-    checkpoint = load_checkpoint(model_ref, task, name=name, seed=quantize.seed)
+    checkpoint = replace(work.checkpoint, model=copy.deepcopy(work.model))  # keeps its floats
     result = None
     if evaluate:
         make_integer(work.model, {layer.name: layer for layer in layers})
@@ -302,55 +424,94 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
         "source": {"model": name,
                    "sha256": (note["source"].get("sha256") if note else None) or hash_here},
         "checkpoint_sha256": hash_here, "task": task.name, "metric": task.metric,
-        "structure": structure, "p": p, "q": q, "compression": total / alive if alive else None,
-        "densities": densities, "score": {**written, "integer": result},
+        "structure": structure, "p": p, "q": q, "pad": pad,
+        "compression": total / alive if alive else None, "densities": densities,
+        "score": {**written, **({"integer": result.scores} if result else {})},
         "quantize": asdict(quantize)}
-    path = write_export(out_dir, checkpoint, task, layers, pruning=note, metadata=metadata)
+    path = write_export(out_dir, checkpoint, task, layers, pruning=note, metadata=metadata,
+                        masks=masks if note is not None else None)
     return QuantizeReport(
-        task=task.name, model=name, metric=task.metric, float_score=written.get("pruned"),
-        integer_score=result, compression=total / alive if alive else float("inf"),
-        densities=densities,
+        task=task.name, model=name, metric=task.metric,
+        float_scores=_noted(written.get("pruned"), task.metric),
+        integer_scores=result.scores if result else None,
+        found=result.found if result else None,
+        compression=total / alive if alive else float("inf"), densities=densities,
         stored_bits_per_weight=max(stored_bits_per_weight(layer) for layer in layers),
-        seconds=time.perf_counter() - began, artefact=path)
+        qat_steps=quantize.qat_steps, seconds=time.perf_counter() - began, artefact=path)
 
 
-def _quantize_layers(work: _Work, shape: PruneConfig, config: QuantizeConfig, *,
-                     dense: bool) -> list[PackedLayer]:
-    items = draw_items(work.task.train, work.head, config.calibration_rows, config.seed)
-    ranges = value_ranges(work.model, work.linears, work.short, items, progress=work.progress)
-    base, layers = base_model(work.model), []
+def _noted(value: Any, metric: str) -> dict[str, float] | None:
+    """A score as a note holds it: by metric, or in older ones a number."""
+    return value if isinstance(value, dict) or value is None else {metric: value}
+
+
+def _masks(work: _Work, shape: PruneConfig, ref: str | Path, *, dense: bool,
+           ) -> dict[str, torch.Tensor]:
+    """The masks beside a checkpoint; of one without them, its groups that are not wholly zero."""
     for linear in work.linears:
-        weight = linear.module.weight.detach()
-        check_blocks(linear.name, weight.shape, shape.p, shape.q)
-        keep = (torch.ones_like(weight, dtype=torch.bool) if dense
-                else surviving(weight, shape.structure, shape.p, shape.q))
+        check_blocks(linear.name, linear.module.weight.shape, shape.p, shape.q, shape.pad)
+    weights = {linear.name: linear.module.weight.detach() for linear in work.linears}
+    if dense:
+        return {name: torch.ones_like(weight, dtype=torch.bool)
+                for name, weight in weights.items()}
+    stored = (read_masks(ref) if Path(ref).is_dir() else None) or {}
+    masks = {name: surviving(weight, shape.structure, shape.p, shape.q)
+             for name, weight in weights.items()}
+    for name, mask in stored.items():
+        if name not in weights:
+            masks[name] = torch.from_numpy(mask)  # of the word embeddings
+        elif mask.shape != tuple(weights[name].shape):
+            raise InputError(f"masks of {name}: expected shape {tuple(weights[name].shape)} as in "
+                             f"the checkpoint, found {mask.shape}")
+        else:
+            masks[name] = torch.from_numpy(mask)
+            if bool((weights[name][~masks[name]] != 0).any()):
+                raise InputError(f"masks of {name}: expected zeros where they prune, found other "
+                                 "weights in the checkpoint")
+    return masks
+
+
+def _retrain_quantised(work: _Work, quantize: QuantizeConfig, train: TrainConfig,
+                       shape: PruneConfig, masks: Mapping[str, torch.Tensor],
+                       ranges: Mapping[str, Mapping[str, tuple[float, float]]],
+                       out_dir: str | Path, teacher: str | Path | None, restart: bool) -> None:
+    """Train with the integers' rounding in place; pruned weights stay at zero."""
+    schedule = Schedule(steps=quantize.qat_steps, prune_step=0, events=(), milestones=())
+    pruner = GroupPruner({linear.name: linear.module for linear in work.linears}, shape, schedule,
+                         lambda full: {})
+    pruner.adopt({linear.name: masks[linear.name] for linear in work.linears})
+    settings = _settings("quantize", work, state_hash(work.model), teacher,
+                         train=_resolved(train), quantize=asdict(quantize))
+    with working_folder(out_dir, settings, restart=restart) as folder:
+        copied = _teacher(work, teacher, train)
+        with fake_quantize(work.model, work.linears, ranges, quantize.weight_bits):
+            _train(work, train, folder, title="retrain with rounding", teacher=copied,
+                   pruner=pruner, max_steps=quantize.qat_steps, learning_rate=quantize.qat_rate,
+                   seed=quantize.seed)
+
+
+def _quantize_layers(work: _Work, shape: PruneConfig, config: QuantizeConfig,
+                     masks: Mapping[str, torch.Tensor],
+                     ranges: Mapping[str, Mapping[str, tuple[float, float]]],
+                     ) -> list[PackedLayer]:
+    layers = []
+    for linear in work.linears:
         bias = linear.module.bias
         seen = ranges[linear.name]
         layers.append(quantize_linear(
-            name=linear.name, weight=weight.numpy(), keep=keep.numpy(),
+            name=linear.name, weight=linear.module.weight.detach().numpy(),
+            keep=masks[linear.name].numpy(),
             bias=None if bias is None else bias.detach().numpy(), structure=shape.structure,
             p=shape.p, q=shape.q, input_range=seen["input"], output_range=seen["output"],
             raw=linear.residual and linear.activation is None,
-            activation=_as_function(base, linear), activation_range=seen.get("activation"),
-            weight_bits=config.weight_bits))
+            activation=activation_function(work.model, linear),
+            activation_range=seen.get("activation"), weight_bits=config.weight_bits))
     return layers
 
 
-def _as_function(base: nn.Module, linear: EncoderLinear):
-    """An activation module as a function of float64 arrays, or None."""
-    if linear.activation is None:
-        return None
-    module = base.get_submodule(linear.activation)
-
-    def function(x: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return module(torch.from_numpy(np.asarray(x, dtype=np.float64))).numpy()
-    return function
-
-
 def evaluate_checkpoint(model_ref: str | Path, task: Task, *, integer: bool = False,
-                        batch: int = 32, progress: Progress | None = None) -> float:
-    """A checkpoint's score on a task's validation rows.
+                        batch: int = 32, progress: Progress | None = None) -> Evaluation:
+    """A checkpoint's scores on a task's validation rows.
 
     Parameters
     ----------
@@ -368,7 +529,7 @@ def evaluate_checkpoint(model_ref: str | Path, task: Task, *, integer: bool = Fa
     work = _start(model_ref, task, 4, 0, progress)
     if work.checkpoint.new_head:
         raise InputError(f"checkpoint {model_ref}: expected a head for {task.name}, found none; "
-                         "prune it first, which trains one")
+                         "fine-tune it first")
     if artefact is not None:
         make_integer(work.model, artefact.layers)
     return work.score("score of the integer model" if integer else "score", batch)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparseloom.model.errors import InputError
-from sparseloom.model.write import fresh_name
+from sparseloom.model.write import fresh_name, room_to_write
 
 MARK_FILE = "task.json"
 MARK = {"format": "sparseloom"}
@@ -52,8 +52,9 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If something else than an empty or an earlier folder of ours is there, or nothing can be
-        written beside it.
+        If something else than an empty or an earlier folder of ours is there, nothing can be
+        written beside it, or the system refuses something in the block, such as a full disk. What
+        was there before is then as it was.
     """
     target = check_target(path)
     try:
@@ -65,10 +66,11 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
                          f"{error.strerror}") from None
     old = fresh.with_name(f"{fresh.name}.old")
     try:
-        yield fresh
-        if target.exists():
-            os.replace(target, old)
-        os.replace(fresh, target)
+        with room_to_write(target):
+            yield fresh
+            if target.exists():
+                os.replace(target, old)
+            os.replace(fresh, target)
     except BaseException:
         if old.exists() and not target.exists():
             os.replace(old, target)

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import Progress
 from torch import nn
 
+from sparseloom.model.calibrate import Histogram, choose_range
 from sparseloom.model.encode import Encoder, Item, by_length
 from sparseloom.model.heads import Head
 from sparseloom.model.layers import EncoderLinear, base_model
 from sparseloom.model.progress import stage
+from sparseloom.model.quantize import Elementwise
 from sparseloom.model.tasks import Row
 
 
@@ -49,12 +52,14 @@ class _RealTokens:
 def _run(model: nn.Module, encoder: Encoder, items: Sequence[Item], real: _RealTokens,
          batch: int, progress: Progress | None, title: str) -> None:
     base = base_model(model)
+    device = next(base.parameters()).device
     training = base.training
     base.eval()
     encoder.add(items)
     with stage(progress, title, len(items)) as advance:
         for indices in by_length([encoder.length(item) for item in items], batch):
-            inputs = encoder.batch([items[index] for index in indices])
+            inputs = {key: value.to(device) for key, value in
+                      encoder.batch([items[index] for index in indices]).items()}
             real.start(inputs)
             base(**inputs)
             advance(len(indices))
@@ -88,7 +93,7 @@ def input_moments(model: nn.Module, linears: Sequence[EncoderLinear], encoder: E
             if not last or last[0] is not inputs[0]:
                 x = real(inputs[0]).float()
                 if full:
-                    x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
+                    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
                 last[:] = [inputs[0], x.T @ x if full else x.square().sum(dim=0)]
             sums[name] = sums[name] + last[1] if name in sums else last[1].clone()
             tokens[name] = tokens.get(name, 0) + int(real.keep.sum())
@@ -105,10 +110,33 @@ def mean_squares(moments: torch.Tensor) -> torch.Tensor:
     return moments.diagonal()[:-1] / moments[-1, -1].clamp_min(1)
 
 
+def activation_function(model: nn.Module, linear: EncoderLinear) -> Elementwise | None:
+    """The activation behind a layer as a function of float64 arrays; None where there is none."""
+    if linear.activation is None:
+        return None
+    module = base_model(model).get_submodule(linear.activation)
+
+    def function(x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return module(torch.from_numpy(np.asarray(x, dtype=np.float64))).numpy()
+    return function
+
+
 def value_ranges(model: nn.Module, linears: Sequence[EncoderLinear], encoder: Encoder,
-                 items: Sequence[Item], *, batch: int = 32, progress: Progress | None = None,
-                 title: str = "calibrate") -> dict[str, dict[str, tuple[float, float]]]:
-    """Smallest and largest value that enters and leaves each layer, and its activation.
+                 items: Sequence[Item], *, calibration: str = "minmax", percentile: float = 100.0,
+                 batch: int = 32, progress: Progress | None = None, title: str = "calibrate",
+                 ) -> dict[str, dict[str, tuple[float, float]]]:
+    """The range of what enters and leaves each layer, and its activation, that gets levels.
+
+    What leaves as sums is never rounded to levels, and what a table reads is cut where the table's
+    chosen range makes it flat: of both, all that was seen is the range here.
+
+    Parameters
+    ----------
+    calibration : str
+        ``minmax``, ``percentile`` or ``mse``; see :func:`sparseloom.model.calibrate.choose_range`.
+    percentile : float
+        Of all values, the share in percent that ``percentile`` keeps.
 
     Returns
     -------
@@ -117,23 +145,35 @@ def value_ranges(model: nn.Module, linears: Sequence[EncoderLinear], encoder: En
         (low, high).
     """
     real = _RealTokens()
-    found: dict[str, dict[str, tuple[float, float]]] = {linear.name: {} for linear in linears}
+    found: dict[str, dict[str, Histogram]] = {
+        linear.name: {what: Histogram() for what in ("input", "output", "activation")}
+        for linear in linears}
+    whole = {linear.name for linear in linears if linear.residual or linear.activation is not None}
+    last: list[Any] = []  # the input seen last, and what came of it: Q, K and V share one
 
-    def widen(name: str, what: str, values: torch.Tensor) -> None:
-        low, high = (float(value) for value in torch.aminmax(real(values)))
-        old = found[name].get(what, (low, high))
-        found[name][what] = (min(low, old[0]), max(high, old[1]))
+    def measure(values: torch.Tensor, ends_only: bool) -> tuple[torch.Tensor | None, float, float]:
+        kept = real(values)
+        low, high = (float(end) for end in torch.aminmax(kept))
+        return None if ends_only else Histogram.count(kept), low, high
+
+    def see(name: str, what: str, values: torch.Tensor) -> None:
+        if what == "output":
+            found[name][what].add(*measure(values, calibration == "minmax" or name in whole))
+            return
+        if not last or last[0] is not values:
+            last[:] = [values, *measure(values, calibration == "minmax")]
+        found[name][what].add(*last[1:])
 
     def linear_hook(name: str):
-        def see(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            widen(name, "input", inputs[0])
-            widen(name, "output", output)
-        return see
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            see(name, "input", inputs[0])
+            see(name, "output", output)
+        return hook
 
     def activation_hook(name: str):
-        def see(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            widen(name, "activation", output)
-        return see
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            see(name, "activation", output)
+        return hook
 
     base = base_model(model)
     handles = []
@@ -144,4 +184,14 @@ def value_ranges(model: nn.Module, linears: Sequence[EncoderLinear], encoder: En
                 activation_hook(linear.name)))
     with _hooks(handles):
         _run(model, encoder, items, real, batch, progress, title)
-    return found
+
+    ranges: dict[str, dict[str, tuple[float, float]]] = {}
+    for linear in linears:
+        seen = found[linear.name]
+        chosen = {"input": choose_range(seen["input"], calibration, percentile),
+                  "output": choose_range(seen["output"], "minmax" if linear.name in whole
+                                         else calibration, percentile)}
+        if linear.activation is not None:
+            chosen["activation"] = choose_range(seen["activation"], calibration, percentile)
+        ranges[linear.name] = chosen
+    return ranges

@@ -7,7 +7,8 @@ point folded into the bias, and ``mult[n] / 2**shift[n] = s_x · s_w[n] / s_y`` 
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -52,15 +53,53 @@ def trim_range(low: float, high: float, activation: Elementwise, step: float,
     activation : callable
         Element-wise.
     step : float
-        Scale of the activation's own integers: less than half of it is no change.
+        Scale of the activation's own integers: less than a quarter of it is no change. Half of it
+        would be none either, but a range's end moves a little as its zero point is rounded, and an
+        end that answers with the next integer answers so for all that lies beyond.
     """
     x = np.linspace(low, high, 4097)
     y = activation(x)
-    below = np.abs(y - y[0]) < step / 2
-    above = np.abs(y - y[-1]) < step / 2
+    below = np.abs(y - y[0]) < step / 4
+    above = np.abs(y - y[-1]) < step / 4
     first = int(np.argmin(below)) if not below.all() else 1
     last = len(x) - int(np.argmin(above[::-1])) if not above.all() else len(x)
     return float(x[max(0, first - 1)]), float(x[min(len(x), last + 1) - 1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """Scales and zero points of what enters and leaves a layer.
+
+    Parameters
+    ----------
+    input, output : pair of float and int
+    table : pair of float and int, optional
+        Of the entries of an activation's table; ``output`` is then what the table reads.
+    """
+
+    input: tuple[float, int]
+    output: tuple[float, int]
+    table: tuple[float, int] | None
+
+
+def layer_scales(ranges: Mapping[str, tuple[float, float]], activation: Elementwise | None = None,
+                 ) -> Scales:
+    """Scales and zero points for chosen ranges.
+
+    Parameters
+    ----------
+    ranges : mapping of str to pair of float
+        ``input``, ``output`` and, with an activation, ``activation``.
+    activation : callable, optional
+    """
+    output, table = ranges["output"], None
+    if activation is not None:
+        table = activation_scale(*ranges["activation"])
+        lowest, highest = (table[0] * (end - table[1]) for end in (-128, 127))
+        # Where the table's entries are clamped they are flat, too.
+        output = trim_range(*output, lambda x: np.clip(activation(x), lowest, highest), table[0])
+    return Scales(input=activation_scale(*ranges["input"]), output=activation_scale(*output),
+                  table=table)
 
 
 def fixed_point(ratio: np.ndarray, name: str = "layer") -> tuple[np.ndarray, np.ndarray]:
@@ -128,14 +167,17 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
         raise InputError(f"layer {name}: expected finite weights and activations, found NaN or "
                          "infinity")
     limit = spec.WEIGHT_LIMIT[weight_bits]
-    input_scale, input_zero = activation_scale(*input_range)
-    lut, lut_scale, lut_zero = None, 0.0, 0
+    ranges = {"input": input_range, "output": output_range}
     if activation is not None:
         assert activation_range is not None
-        lut_scale, lut_zero = activation_scale(*activation_range)
-        output_range = trim_range(*output_range, activation, lut_scale)
-    output_scale, output_zero = activation_scale(*output_range)
-    if activation is not None:
+        if not np.isfinite(activation_range).all():
+            raise InputError(f"layer {name}: expected finite activations, found NaN or infinity")
+        ranges["activation"] = activation_range
+    scales = layer_scales(ranges, activation)
+    (input_scale, input_zero), (output_scale, output_zero) = scales.input, scales.output
+    lut, lut_scale, lut_zero = None, 0.0, 0
+    if activation is not None and scales.table is not None:
+        lut_scale, lut_zero = scales.table
         real = output_scale * (np.arange(-128, 128) - output_zero)
         lut = np.clip(np.rint(activation(real) / lut_scale) + lut_zero, -128, 127).astype(np.int8)
 

@@ -2,8 +2,16 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from sparseloom.model.errors import InputError
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries written in Rust tell of the system's refusal, whatever class they raise."""
 
 
 def fresh_name(path: Path) -> Path:
@@ -37,3 +45,36 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def system_reason(error: BaseException) -> str | None:
+    """What the system said, in its own words; None where it was not the system that refused.
+
+    safetensors and tokenizers pass on a full disk as exceptions of their own.
+    """
+    if isinstance(error, OSError):
+        if error.strerror:
+            return error.strerror
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    found = _OS_ERROR.search(str(error))
+    return os.strerror(int(found[1])) if found else None
+
+
+@contextmanager
+def room_to_write(target: str | os.PathLike) -> Iterator[None]:
+    """Whatever the system refuses inside the block becomes one line about the output.
+
+    Raises
+    ------
+    InputError
+        For a full disk, a quota, a folder that may not be written.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = system_reason(error)
+        if reason is None:
+            raise
+        raise InputError(f"output {target}: expected room to write, found: {reason}") from error

@@ -40,8 +40,9 @@ VERSIONS_OF = ("sparseloom", "torch", "transformers", "amaranth", "amaranth-yosy
 PACKAGES = Path("build/packages")
 """Where the default model and task are unzipped, whatever the output folder."""
 
-PENALTY_SHARE = 4
-"""One of so many training steps is penalised, the rest retrain what is left."""
+STEPS = 80
+"""Training steps of the default; a quarter is penalised, the rest retrain what is left. What they
+cost and give is in docs/decisions/0005-demo-schedule.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ class DemoSettings:
         Folder of task files or name of a GLUE task; by default the packaged STS-B.
     data_dir : Path, optional
         Folder of the task's files, if ``task`` is but its name.
+    head : str, optional
+        What is made of a row; by default the task's, and for the packaged STS-B the cosine of two
+        sentence vectors.
     rows, cols : int
         R and C of the array.
     tokens : int
@@ -69,7 +73,7 @@ class DemoSettings:
     layer_index : int
         The encoder layer whose Linear layers run in RTL, from 0.
     steps : int, optional
-        Training steps in all; by default the schedule of :class:`TrainConfig`.
+        Training steps in all, :data:`STEPS` by default.
     seed : int
     jobs : int
         Simulations at the same time.
@@ -85,6 +89,7 @@ class DemoSettings:
     model: str | None = None
     task: str | None = None
     data_dir: Path | None = None
+    head: str | None = None
     rows: int = 12
     cols: int = 12
     tokens: int = 36
@@ -102,8 +107,8 @@ class DemoSettings:
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name.replace('_', '-')} must be in {low}..{high}, "
                                  f"not {getattr(self, name)}")
-        if self.steps is not None and self.steps < 0:
-            raise InputError(f"steps must be 0 or more, not {self.steps}")
+        if self.steps is not None and self.steps < 4:
+            raise InputError(f"steps must be 4 or more, not {self.steps}")
         if self.data_dir is not None and self.task is None:
             raise InputError("data-dir holds the files of a task: name it with --task")
         self.array()
@@ -125,16 +130,17 @@ class DemoSettings:
 
     def prune_config(self) -> PruneConfig:
         """Settings of the prune."""
-        return PruneConfig(compression=self.compression, structure=self.structure, p=self.p)
+        steps = STEPS if self.steps is None else self.steps
+        shares = PruneConfig().milestones
+        return PruneConfig(compression=self.compression, structure=self.structure, p=self.p,
+                           rows=self.rows, cols=self.cols,
+                           milestones=shares[:1] if steps < 16 else shares)
 
     def train_config(self) -> TrainConfig:
-        """The schedule: the default one, or its shape over ``steps`` steps."""
-        config = TrainConfig(seed=self.seed)
-        if self.steps is None:
-            return config
-        penalty = self.steps // PENALTY_SHARE
-        return replace(config, penalty_steps=penalty, retrain_steps=self.steps - penalty,
-                       finetune_steps=min(config.finetune_steps, self.steps))
+        """The schedule: short, and without the teacher's hidden states, which take long to copy."""
+        return TrainConfig(
+            arguments={"max_steps": STEPS if self.steps is None else self.steps,
+                       "seed": self.seed}, distil_hidden=0.0, head_steps=self.steps)
 
 
 class Stages:
@@ -212,6 +218,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
         model_ref = model_ref or str(packages.model)
         if task_ref is None:
             task_ref, task_name = packages.task, TASK_NAME
+            settings = replace(settings, head=settings.head or "cosine")
 
     with stages.stage("load", "model libraries and task"):
         # Not before the settings were checked: these load torch.
@@ -219,7 +226,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
         from sparseloom.model.flow import prune_checkpoint, quantize_checkpoint
         from sparseloom.model.tasks import load_task
 
-        task = load_task(task_ref, name=task_name)
+        task = load_task(task_ref, name=task_name, head=settings.head)
 
     dense_dir, pruned_dir = settings.out / "dense", settings.out / "pruned"
     # First, since it finds out soon what cannot be run at the end.
@@ -259,7 +266,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
 
     report = DemoReport(
         task=task.name, model=model_name, metric=task.metric,
-        score={"dense": pruning.dense_score, "pruned": pruning.pruned_score,
+        score={"dense": _known(pruning.dense_score), "pruned": pruning.pruned_score,
                "integer": _known(integer.integer_score)},
         compression=pruning.compression,
         stored_bits_per_weight=integer.stored_bits_per_weight,
@@ -337,6 +344,9 @@ def demo(
         help="Folder of task files or name of a GLUE task; by default STS-B.")] = None,
     data_dir: Annotated[Path | None, typer.Option(
         help="Folder of the task's files, where --task is its name.")] = None,
+    head: Annotated[str | None, typer.Option(
+        help="classification, regression or cosine; by default the task's, cosine for the "
+             "packaged STS-B.")] = None,
     rows: Annotated[int, typer.Option(help="Rows of the array: tokens at a time.")] = 12,
     cols: Annotated[int, typer.Option(help="Columns of the array: outputs at a time.")] = 12,
     tokens: Annotated[int, typer.Option(help="Tokens that go through each layer.")] = 36,
@@ -360,7 +370,7 @@ def demo(
     Exit code 0 only if every output of every simulated layer equals the integer oracle's.
     """
     settings = DemoSettings(
-        model=model, task=task, data_dir=data_dir, rows=rows, cols=cols, tokens=tokens,
+        model=model, task=task, data_dir=data_dir, head=head, rows=rows, cols=cols, tokens=tokens,
         compression=compression, structure=structure, p=p, layer_index=layer_index, steps=steps,
         seed=seed, jobs=jobs, out=out)
     console = Console(stderr=as_json)

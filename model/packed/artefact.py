@@ -224,8 +224,8 @@ def _check_row(path: Path, row: Any) -> None:
             raise InputError(f"layer {name}, {key}: expected 1..{MAX_FEATURES}, "
                              f"found {shown(row[key])}")
     for key, whole in (("p", "out_features"), ("q", "in_features")):
-        if row[whole] % row[key]:
-            raise InputError(f"layer {name}, {key}: expected a divisor of {whole} = {row[whole]}, "
+        if row[key] > row[whole]:
+            raise InputError(f"layer {name}, {key}: expected at most {whole} = {row[whole]}, "
                              f"found {row[key]}")
     crcs = row.get("crc32")
     if not isinstance(crcs, dict):
@@ -247,7 +247,8 @@ def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
         raise InputError(f"layer {cut(name)}, {key}: expected {_DTYPES[key]}, "
                          f"found {part.get_dtype()}")
     shape = tuple(part.get_shape())
-    blocks = (outputs // row["p"]) * (row["in_features"] // row["q"])
+    rows, cols = _grid(row)
+    blocks = rows * cols
     expected = {"block_mask": (-(-blocks // 8),), "lut": (spec.LUT_ENTRIES,)}.get(key, (outputs,))
     if key not in ("column_masks", "weights") and shape != expected:
         raise InputError(f"layer {cut(name)}, {key}: expected shape {expected}, "
@@ -257,6 +258,11 @@ def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
     if found != crc:
         raise InputError(f"layer {cut(name)}, {key}: expected crc32 {shown(crc)}, found {found}")
     return value
+
+
+def _grid(row: dict[str, Any]) -> tuple[int, int]:
+    """Rows and columns of blocks; the last ones may reach beyond the matrix."""
+    return -(-row["out_features"] // row["p"]), -(-row["in_features"] // row["q"])
 
 
 def _masks(row: dict[str, Any], arrays: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -272,8 +278,7 @@ def _masks(row: dict[str, Any], arrays: dict[str, Any]) -> dict[str, np.ndarray]
             raise InputError(f"layer {cut(row['name'])}, {key}: expected zero bits after the last, "
                              f"found: {error}") from None
 
-    blocks = unpack("block_mask",
-                    (row["out_features"] // row["p"], row["in_features"] // row["q"]), "")
+    blocks = unpack("block_mask", _grid(row), "")
     present = int(blocks.sum())
     columns = unpack("column_masks", (present, row["q"]),
                      f" (popcount of block_mask is {present})")

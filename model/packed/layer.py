@@ -17,7 +17,9 @@ class PackedLayer:
     """One Linear layer ``Y = X Wᵀ + b``: what survived pruning, in integers.
 
     W is cut into blocks of ``p`` outputs by ``q`` inputs. A *column* of a block, one input and
-    its ``p`` neighbouring outputs, is stored whole or not at all.
+    its ``p`` neighbouring outputs, is stored whole or not at all. Where p or q does not divide
+    the matrix, the last blocks reach beyond it: no column there is stored, and the weights there
+    are zero. Below, N / p and K / q are rounded up.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ class PackedLayer:
     structure : str
         ``column``, ``block`` or ``row``: the groups in which the layer was pruned.
     p, q : int
-        Outputs and inputs of a block; p divides N and q divides K.
+        Outputs and inputs of a block, at most N and K.
     block_mask : ndarray of bool, shape (N / p, K / q)
         Blocks in which any column is stored.
     column_masks : ndarray of bool, shape (present blocks, q)
@@ -94,10 +96,6 @@ class PackedLayer:
             self._refuse("structure", f"one of {', '.join(STRUCTURES)}", self.structure)
         self._integer("p", 1, self.out_features)
         self._integer("q", 1, self.in_features)
-        if self.out_features % self.p:
-            self._refuse("p", f"a divisor of out_features = {self.out_features}", self.p)
-        if self.in_features % self.q:
-            self._refuse("q", f"a divisor of in_features = {self.in_features}", self.q)
         if self.weight_bits not in spec.WEIGHT_LIMIT or isinstance(self.weight_bits, bool):
             self._refuse("weight_bits", "8 or 4", self.weight_bits)
         if not isinstance(self.raw, bool):
@@ -125,7 +123,7 @@ class PackedLayer:
             self._integer(f"{field}_zero_point", -128, 127)
 
     def _check_masks(self):
-        grid = (self.out_features // self.p, self.in_features // self.q)
+        grid = (-(-self.out_features // self.p), -(-self.in_features // self.q))
         self._array("block_mask", np.bool_, grid)
         present = int(self.block_mask.sum())
         self._array("column_masks", np.bool_, (present, self.q), "popcount of block_mask")
@@ -136,6 +134,18 @@ class PackedLayer:
                     "popcount of column_masks")
         limit = spec.WEIGHT_LIMIT[self.weight_bits]
         self._range("weights", -limit, limit)
+        if self.in_features % self.q:
+            beyond = self.column_masks[np.nonzero(self.block_mask)[1] == grid[1] - 1,
+                                       self.in_features % self.q:]
+            if beyond.any():
+                self._refuse("column_masks", f"no column beyond in_features = {self.in_features}",
+                             f"{int(beyond.sum())}")
+        if self.out_features % self.p:
+            last = int(self.column_mask()[-1].sum())  # columns of the last block row
+            beyond = self.weights[len(self.weights) - last:, self.out_features % self.p:]
+            if beyond.any():
+                self._refuse("weights", f"zero beyond out_features = {self.out_features}",
+                             beyond[beyond != 0][0])
 
     def _refuse(self, field: str, expected: object, found: object):
         raise InputError(f"layer {cut(self.name)}, {field}: expected {expected}, "
@@ -162,27 +172,33 @@ class PackedLayer:
             self._refuse(field, f"values in {low}..{high}", value[bad][0])
 
     def column_mask(self) -> np.ndarray:
-        """Stored columns of each block row: bool, shape (N / p, K)."""
+        """Stored columns of each block row: bool, shape (ceil(N / p), K)."""
         grid = np.zeros((*self.block_mask.shape, self.q), bool)
         grid[self.block_mask] = self.column_masks
-        return grid.reshape(-1, self.in_features)
+        return grid.reshape(len(grid), -1)[:, :self.in_features]
 
     def dense_weight(self) -> np.ndarray:
         """The whole matrix, zero where pruned: int8, shape (N, K)."""
-        columns = np.zeros((self.out_features // self.p, self.in_features, self.p), np.int8)
+        columns = np.zeros((len(self.block_mask), self.in_features, self.p), np.int8)
         columns[self.column_mask()] = self.weights
-        return columns.transpose(0, 2, 1).reshape(self.out_features, self.in_features)
+        return columns.transpose(0, 2, 1).reshape(-1, self.in_features)[:self.out_features]
+
+    def surviving_mask(self) -> np.ndarray:
+        """Weights in surviving groups: bool, shape (N, K).
+
+        In a ``row`` layer a group of 1 x q survives if any of its weights is not zero: its columns
+        are stored for the sake of all rows.
+        """
+        if self.structure != "row":
+            return self.column_mask().repeat(self.p, axis=0)[:self.out_features]
+        starts = np.arange(0, self.in_features, self.q)
+        alive = np.add.reduceat(self.dense_weight() != 0, starts, axis=1, dtype=np.int64) > 0
+        return alive.repeat(self.q, axis=1)[:, :self.in_features]
 
     @property
     def surviving_weights(self) -> int:
-        """Weights in surviving groups; a weight that rounded to zero still counts.
-
-        In a ``row`` layer a group of 1 x q survives if any of its weights is not zero.
-        """
-        if self.structure != "row":
-            return self.weights.size
-        groups = self.dense_weight().reshape(self.out_features, -1, self.q)
-        return int(groups.any(axis=2).sum()) * self.q
+        """Weights in surviving groups; a weight that rounded to zero still counts."""
+        return int(self.surviving_mask().sum())
 
     @property
     def density(self) -> float:
@@ -212,7 +228,7 @@ def pack_layer(*, name: str, weight: np.ndarray, keep: np.ndarray | None = None,
     weight : ndarray of int8, shape (N, K)
     keep : ndarray of bool, shape (N, K), optional
         What pruning kept; ``weight != 0`` by default. A column of a block is stored if any of
-        its p weights is kept.
+        its p weights is kept. Blocks at the edges are padded with zeros.
     **others
         As in :class:`PackedLayer`.
 
@@ -229,18 +245,22 @@ def pack_layer(*, name: str, weight: np.ndarray, keep: np.ndarray | None = None,
         refuse("weight", "int8 of two dimensions", f"{weight.dtype} of shape {weight.shape}")
     outputs, inputs = weight.shape
     for field, size, whole in (("p", p, outputs), ("q", q, inputs)):
-        if not 1 <= size <= whole or whole % size:
-            refuse(field, f"a divisor of {whole}", size)
+        if not 1 <= size <= whole:
+            refuse(field, f"an integer in 1..{whole}", size)
     if keep is None:
         keep = np.not_equal(weight, 0)
     elif keep.shape != weight.shape or keep.dtype != np.bool_:
         refuse("keep", f"bool of shape {weight.shape}", f"{keep.dtype} of shape {keep.shape}")
     elif (weight[~keep] != 0).any():
         refuse("keep", "every non-zero weight kept", "a non-zero weight outside it")
-    mask = np.asarray(keep.reshape(-1, p, inputs).any(axis=1))  # (N / p, K)
-    blocks = mask.reshape(-1, inputs // q, q)                   # (N / p, K / q, q)
+    if outputs % p or inputs % q:
+        beyond = ((0, -outputs % p), (0, -inputs % q))
+        weight, keep = np.pad(weight, beyond), np.pad(keep, beyond)
+    wide = weight.shape[1]
+    mask = np.asarray(keep.reshape(-1, p, wide).any(axis=1))    # (N / p, K)
+    blocks = mask.reshape(-1, wide // q, q)                     # (N / p, K / q, q)
     present = np.asarray(blocks.any(axis=2))
-    columns = weight.reshape(-1, p, inputs).transpose(0, 2, 1)  # (N / p, K, p)
+    columns = weight.reshape(-1, p, wide).transpose(0, 2, 1)    # (N / p, K, p)
     return PackedLayer(
         name=name, in_features=inputs, out_features=outputs, structure=structure, p=p, q=q,
         block_mask=present, column_masks=blocks[present], weights=columns[mask],

@@ -9,12 +9,12 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.folder import MARK, MARK_FILE, whole_folder
 
 
-def write(path, text="new", fail=False):
+def write(path, text="new", error=None):
     with whole_folder(path) as folder:
         (folder / MARK_FILE).write_text(json.dumps({**MARK, "text": text}))
         assert folder.parent == path.parent
-        if fail:
-            raise RuntimeError("power cut")
+        if error is not None:
+            raise error
 
 
 def listing(path):
@@ -36,11 +36,11 @@ def test_new_and_replaced(tmp_path):
 
 def test_a_failure_leaves_what_was_there(tmp_path):
     with pytest.raises(RuntimeError):
-        write(tmp_path / "out", fail=True)
+        write(tmp_path / "out", error=RuntimeError("power cut"))
     assert listing(tmp_path) == []
     write(tmp_path / "out", "old")
     with pytest.raises(RuntimeError):
-        write(tmp_path / "out", fail=True)
+        write(tmp_path / "out", error=RuntimeError("power cut"))
     assert text_in(tmp_path / "out") == "old"
     assert listing(tmp_path) == ["out"]
 
@@ -93,3 +93,33 @@ def test_permissions_of_any_new_folder(tmp_path, umask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"),
+                                   OSError(122, "Disk quota exceeded"),
+                                   Exception("I/O error: full (os error 28)")], ids=str)
+def test_a_full_disk_leaves_what_was_there(tmp_path, error):
+    write(tmp_path / "out", "old")
+    with pytest.raises(InputError) as problem:
+        write(tmp_path / "out", error=error)
+    reason = "Disk quota exceeded" if "quota" in str(error) else "No space left on device"
+    assert str(problem.value) == (f"output {tmp_path / 'out'}: expected room to write, "
+                                  f"found: {reason}")
+    assert text_in(tmp_path / "out") == "old" and listing(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("failing", [1, 2], ids=["set aside", "put in place"])
+def test_a_failing_swap_leaves_what_was_there(tmp_path, monkeypatch, failing):
+    write(tmp_path / "out", "old")
+    replace, calls = os.replace, []
+
+    def fail(*arguments):
+        calls.append(arguments)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        replace(*arguments)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InputError, match="expected room to write, found: No space"):
+        write(tmp_path / "out")
+    assert text_in(tmp_path / "out") == "old" and listing(tmp_path) == ["out"]

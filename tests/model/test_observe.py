@@ -1,16 +1,26 @@
 """What is measured on real rows: without padding, whatever the batches."""
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from sparseloom.model.encode import Encoder
-from sparseloom.model.heads import head_of
 from sparseloom.model.layers import base_model, encoder_layers
-from sparseloom.model.observe import draw_items, input_moments, mean_squares, value_ranges
+from sparseloom.model.observe import (
+    activation_function,
+    draw_items,
+    input_moments,
+    mean_squares,
+    value_ranges,
+)
 
-from .tiny import similarity_task, tiny_model, tiny_tokenizer
+from .tiny import similarity_rows, tiny_model, tiny_tokenizer
 
-TASK = similarity_task()
-ITEMS = draw_items(TASK.train, head_of(TASK), 12, seed=3)
+ROWS = similarity_rows(40, 1)
+HEAD: Any = SimpleNamespace(items=lambda row: [(text,) for text in row.sentences])
+ITEMS = draw_items(ROWS, HEAD, 12, seed=3)
 
 
 def by_hand(model, linears, encoder):
@@ -68,12 +78,56 @@ def test_ranges(setting):
             assert found[linear.name]["activation"] == near(z)
 
 
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_cut_ranges(setting, batch):
+    """A percentile against the values themselves, in any batches; some ends are never cut."""
+    model, linears, encoder, expected = setting
+    found = value_ranges(model, linears, encoder, ITEMS, batch=batch, calibration="percentile",
+                         percentile=98.0)
+
+    def middle(values):
+        return pytest.approx(tuple(np.quantile(values.numpy(), (0.01, 0.99))), rel=0.02, abs=0.01)
+
+    cut = 0
+    for linear in linears:
+        x, y = expected[linear.name]
+        ranges = found[linear.name]
+        assert ranges["input"] == middle(x) != near(x)
+        if linear.activation is not None:
+            assert ranges["activation"] == middle(torch.nn.functional.gelu(y))
+        whole = linear.residual or linear.activation is not None
+        assert ranges["output"] == (near(y) if whole else middle(y))
+        cut += not whole
+    assert 0 < cut < len(linears)
+
+
+def test_least_error_ranges(setting):
+    model, linears, encoder, expected = setting
+    found = value_ranges(model, linears, encoder, ITEMS, batch=5, calibration="mse")
+    again = value_ranges(model, linears, encoder, ITEMS[::-1], batch=3, calibration="mse")
+    for linear in linears:
+        x, _ = expected[linear.name]
+        low, high = found[linear.name]["input"]
+        assert 1.01 * x.min() <= low < 0.3 * x.min() and 0.3 * x.max() < high <= 1.01 * x.max()
+        assert (low, high) == pytest.approx(again[linear.name]["input"], rel=0.1)
+
+
+def test_activation_function(setting):
+    model, linears, _, _ = setting
+    x = np.linspace(-3, 3, 7)
+    for linear in linears:
+        function = activation_function(model, linear)
+        assert (function is None) == (linear.activation is None)
+        if function is not None:
+            assert function(x).dtype == np.float64
+            assert function(x) == pytest.approx(torch.nn.functional.gelu(torch.tensor(x)).numpy())
+
+
 def test_draw():
-    head = head_of(TASK)
-    assert draw_items(TASK.train, head, 12, seed=3) == ITEMS
-    assert draw_items(TASK.train, head, 12, seed=4) != ITEMS
+    assert draw_items(ROWS, HEAD, 12, seed=3) == ITEMS
+    assert draw_items(ROWS, HEAD, 12, seed=4) != ITEMS
     assert len(ITEMS) == len(set(ITEMS)) and 12 < len(ITEMS) <= 24
-    assert len(draw_items(TASK.train, head, 10**6, seed=0)) > 40
+    assert len(draw_items(ROWS, HEAD, 10**6, seed=0)) > 40
 
 
 def test_no_hooks_remain(setting):

@@ -239,9 +239,11 @@ def test_bits_after_the_last(folder):
 @pytest.mark.parametrize(("field", "value", "expected"), [
     ("in_features", 1 << 40, "expected 1..65535"),
     ("out_features", 0, "expected 1..65535"),
-    ("in_features", 13, "layer encoder.layer.0.query, q: expected a divisor of in_features = 13"),
+    ("in_features", 3, "layer encoder.layer.0.query, q: expected at most in_features = 3, found 4"),
+    ("in_features", 11, "column_masks: expected no column beyond in_features = 11, found"),
     ("p", -3, "expected 1..65535"),
-    ("p", 4, "p: expected a divisor of out_features = 6, found 4"),
+    ("p", 4, "weights: expected shape"),
+    ("p", 7, "p: expected at most out_features = 6, found 7"),
     ("q", "4", "q: expected int, found '4'"),
     ("raw", 0, "raw: expected bool, found 0"),
     ("structure", "diagonal", "structure: expected one of column, block, row, found diagonal"),

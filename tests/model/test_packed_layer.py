@@ -1,4 +1,5 @@
 import dataclasses
+import tempfile
 import time
 
 import numpy as np
@@ -7,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparseloom.model.errors import InputError
-from sparseloom.model.packed.artefact import stored_bits_per_weight
+from sparseloom.model.packed import spec
+from sparseloom.model.packed.artefact import (
+    read_artefact,
+    stored_bits_per_weight,
+    write_artefact,
+)
+from sparseloom.model.packed.codec import unpack_record
 from sparseloom.model.packed.layer import pack_layer
+from sparseloom.model.packed.stream import encode_weights, split_packets, strip_columns
 from tests.layers import random_layer, random_mask
 
 
@@ -47,6 +55,62 @@ def test_pack_and_unpack_are_inverse(case):
     assert (layer.column_mask() == expected).all()
     assert layer.block_mask.shape == (outputs // p, inputs // q)
     assert len(layer.weights) == expected.sum()
+
+
+@st.composite
+def padded(draw):
+    """A matrix of any size, pruned in groups of blocks that need not divide it."""
+    outputs, inputs = draw(st.integers(1, 14)), draw(st.integers(1, 20))
+    p, q = draw(st.integers(1, outputs)), draw(st.integers(1, inputs))
+    structure = draw(st.sampled_from(["column", "block", "row"]))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    keep = random_mask(rng, outputs=-(-outputs // p) * p, inputs=-(-inputs // q) * q, p=p, q=q,
+                       structure=structure, density=draw(st.sampled_from([0.0, 0.3, 1.0])))
+    keep = keep[:outputs, :inputs]
+    weight = rng.integers(1, 128, keep.shape).astype(np.int8) * keep
+    return weight.astype(np.int8), keep, p, q, structure
+
+
+@given(padded())
+def test_blocks_that_reach_beyond_the_matrix(case):
+    weight, keep, p, q, structure = case
+    outputs, inputs = weight.shape
+    layer = pack(weight, keep, p, q, structure=structure)
+    assert (layer.dense_weight() == weight).all()
+    assert layer.block_mask.shape == (-(-outputs // p), -(-inputs // q))
+    expected = np.array([keep[first:first + p].any(axis=0) for first in range(0, outputs, p)])
+    assert (layer.column_mask() == expected).all()
+    assert len(layer.weights) == expected.sum()
+    assert layer.surviving_weights == keep.sum()
+    # one strip for each output and for any other width: the union of the blocks it touches
+    for cols in (1, 3, p, outputs):
+        for first, columns in zip(range(0, outputs, cols), strip_columns(layer, cols),
+                                  strict=True):
+            last = min(first + cols, outputs) - 1
+            wanted = expected[first // p:last // p + 1].any(axis=0)
+            assert columns.tolist() == np.flatnonzero(wanted).tolist()
+
+
+@given(padded())
+def test_padded_layers_survive_file_and_stream(case):
+    weight, keep, p, q, structure = case
+    layer = pack(weight, keep, p, q, structure=structure)
+    with tempfile.TemporaryDirectory() as folder:
+        write_artefact(folder, [layer], {})
+        read = read_artefact(folder).layer("l")
+    assert (read.dense_weight() == weight).all()
+    assert (read.column_mask() == layer.column_mask()).all()
+    cols = 3
+    for strip, (packet, columns) in enumerate(zip(
+            split_packets(encode_weights(read, cols=cols, block_inputs=8, tag=0)),
+            strip_columns(read, cols), strict=True)):
+        blocks = -(-weight.shape[1] // 8)
+        head = unpack_record(spec.HEADER, packet[:16])
+        start = 16 + -(-blocks // 128) * 16 + -(-head["blocks"] // 16) * 16
+        stored = np.frombuffer(packet[start:start + len(columns) * cols], np.int8)
+        there = weight[strip * cols:(strip + 1) * cols, columns].T
+        assert (stored.reshape(-1, cols)[:, :there.shape[1]] == there).all()
+        assert not stored.reshape(-1, cols)[:, there.shape[1]:].any()
 
 
 def test_order_of_weights():
@@ -98,11 +162,17 @@ def test_large_layers_pack_quickly():
 
 
 WRONG = [
-    ({"in_features": 7}, "layer layer, q: expected a divisor of in_features = 7, found 4"),
+    ({"in_features": 7}, "layer layer, column_masks: expected no column beyond in_features = 7, "
+                         "found 2"),
+    ({"out_features": 5, "bias": np.zeros(5, np.int32),
+      "mult": np.full(5, 40000, np.uint16), "shift": np.full(5, 20, np.uint8),
+      "weight_scale": np.ones(5, np.float32)},
+     "layer layer, weights: expected zero beyond out_features = 5, found"),
     ({"in_features": 0}, r"layer layer, in_features: expected an integer in 1\.\.65535, found 0"),
     ({"out_features": 1 << 16}, "layer layer, out_features: expected an integer in"),
     ({"structure": "diagonal"}, "structure: expected one of column, block, row, found diagonal"),
-    ({"p": 5}, "layer layer, p: expected a divisor of out_features = 6, found 5"),
+    ({"p": 7}, r"layer layer, p: expected an integer in 1\.\.6, found 7"),
+    ({"p": 5}, r"layer layer, weights: expected shape \(16, 5\)"),
     ({"weight_bits": 3}, "layer layer, weight_bits: expected 8 or 4, found 3"),
     ({"weight_bits": 4}, r"layer layer, weights: expected values in -7\.\.7, found"),
     ({"raw": 1}, "layer layer, raw: expected true or false, found 1"),
@@ -126,7 +196,7 @@ WRONG = [
     ({"input_scale": 10**5000}, "input_scale: expected a finite number, 0 or more, found a int too "
                                "large to show"),
     ({"input_scale": -(1 << 70)}, "input_scale: expected a finite number"),
-    ({"name": "x" * 300, "p": 5}, r"^layer x{79}…, p: expected a divisor"),
+    ({"name": "x" * 300, "p": 7}, r"^layer x{79}…, p: expected an integer"),
     ({"input_zero_point": 128}, r"input_zero_point: expected an integer in -128\.\.127, found 128"),
     ({"name": "a/b"}, "layer name: expected a non-empty string"),
 ]
@@ -152,9 +222,9 @@ def test_the_largest_bias_is_taken():
 
 def test_packing_refusals():
     weight = np.ones((4, 6), np.int8)
-    with pytest.raises(InputError, match="layer l, p: expected a divisor of 4, found 3"):
-        pack(weight, p=3)
-    with pytest.raises(InputError, match="layer l, q: expected a divisor of 6, found 0"):
+    with pytest.raises(InputError, match=r"layer l, p: expected an integer in 1\.\.4, found 5"):
+        pack(weight, p=5)
+    with pytest.raises(InputError, match=r"layer l, q: expected an integer in 1\.\.6, found 0"):
         pack(weight, q=0)
     with pytest.raises(InputError, match="layer l, weight: expected int8"):
         pack(weight.astype(np.int32))

@@ -7,7 +7,13 @@ import pytest
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.artefact import stored_bits_per_weight
-from sparseloom.model.quantize import activation_scale, fixed_point, quantize_linear, trim_range
+from sparseloom.model.quantize import (
+    activation_scale,
+    fixed_point,
+    layer_scales,
+    quantize_linear,
+    trim_range,
+)
 from sparseloom.model.reference import linear
 
 ERF = np.vectorize(math.erf)
@@ -107,6 +113,43 @@ def test_trimmed_range_keeps_what_matters():
     assert trim_range(-1.0, 1.0, gelu, 0.001) == pytest.approx((-1.0, 1.0), abs=0.01)
     low, high = trim_range(-9.0, 9.0, np.tanh, 0.01)
     assert low == pytest.approx(-high, abs=0.01) and 2 < high < 4
+
+
+def test_end_of_a_trimmed_range_answers_like_all_beyond():
+    """As integers: what is far below zero must not come back from GELU as -1 step."""
+    for high in np.geomspace(1, 200, 60):
+        ranges = {"input": (-1.0, 1.0), "output": (-20.0, high), "activation": (-0.17, high)}
+        scales = layer_scales(ranges, gelu)
+        assert scales.table is not None
+        (scale, zero), (step, point) = scales.output, scales.table
+        lowest = gelu(np.array([scale * (-128 - zero)]))
+        assert np.rint(lowest / step) == 0, high
+        assert scale * (-128 - zero) > -4 and -128 <= point <= 127
+
+
+def test_table_that_is_clamped_trims_what_it_reads():
+    ranges = {"input": (-1.0, 1.0), "output": (-9.0, 90.0), "activation": (-0.17, 5.0)}
+    scale, zero = layer_scales(ranges, gelu).output
+    assert 4.9 < scale * (127 - zero) < 5.2
+
+
+@pytest.mark.parametrize("more", [{}, {"raw": True}, {"act": gelu}], ids=["bytes", "sums", "table"])
+def test_rows_of_zeros(more):
+    """With and without a bias, pruned or merely zero: their integers are zero, their answers b."""
+    rng = np.random.default_rng(9)
+    weight, bias = rng.normal(0, 0.05, (12, 40)), rng.normal(0, 0.5, 12)
+    weight[[0, 5, 6]] = 0
+    bias[[5, 6]] = 0
+    keep = np.ones((12, 40), bool)
+    keep[[5]] = False
+    layer, x, _ = layer_of(rng, weight=weight, bias=bias, structure="row", p=1,
+                           output_range=(-3.0, 3.0),
+                           activation_range=(-0.17, 3.0), **{"keep": keep, **more})
+    assert not layer.dense_weight()[[0, 5, 6]].any()
+    assert np.isfinite(layer.weight_scale).all() and (layer.weight_scale > 0).all()
+    found = run(layer, x)[:, [0, 5, 6]]
+    wanted = gelu(bias) if "act" in more else bias
+    assert found == pytest.approx(np.tile(wanted[[0, 5, 6]], (len(x), 1)), abs=0.03)
 
 
 def test_dead_outputs_and_tiny_weights():

@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from safetensors import SafetensorError
 
 from sparseloom.model import write as write_module
-from sparseloom.model.write import write_whole
+from sparseloom.model.errors import InputError
+from sparseloom.model.write import room_to_write, system_reason, write_whole
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077], ids=oct)
@@ -52,3 +54,23 @@ def test_no_folder(tmp_path):
 def test_needs_no_torch():
     code = "import sys, sparseloom.model.write; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_the_system_said():
+    assert system_reason(OSError(28, "No space left on device")) == "No space left on device"
+    assert system_reason(OSError("odd")) == "odd" and system_reason(OSError()) == "OSError"
+    rust = "Error while serializing: I/O error: no room (os error 28)"
+    assert system_reason(SafetensorError(rust)) == "No space left on device"
+    assert system_reason(ValueError("index 28")) is None
+
+
+def test_one_error_for_a_full_disk(tmp_path):
+    for error in (OSError(28, "No space left on device"), Exception("full (os error 28)")):
+        with pytest.raises(InputError) as problem, room_to_write("place"):
+            raise error
+        assert str(problem.value) == ("output place: expected room to write, found: No space left "
+                                      "on device")
+    for error in (InputError("said already"), RuntimeError("a bug"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as problem, room_to_write("place"):
+            raise error
+        assert problem.value is error

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,15 @@ def similarity_rows(count: int, seed: int = 0) -> list[Row]:
 
 
 def similarity_task(train: int = 40, validation: int = 20) -> Task:
-    """A task like STS-B."""
-    return Task(name="stsb", kind="similarity", metric="spearman", num_labels=1,
+    """A task like STS-B, by the cosine of two sentence vectors."""
+    return Task(name="stsb", head="cosine", metrics=("spearman", "pearson"), labels=(),
                 train=tuple(similarity_rows(train, 1)),
                 validation=tuple(similarity_rows(validation, 2)))
+
+
+def regression_task(train: int = 40, validation: int = 20) -> Task:
+    """STS-B as GLUE means it: a score of the two sentences together."""
+    return replace(similarity_task(train, validation), head="regression")
 
 
 def class_task(train: int = 48, validation: int = 24, *, pair: bool = False) -> Task:
@@ -125,9 +131,9 @@ def class_task(train: int = 48, validation: int = 24, *, pair: bool = False) -> 
             text = (sentence(generator),) if pair else ()
             out.append(Row(sentences=(*text, " ".join(words)), label=float(index % 2)))
         return tuple(out)
-    return Task(name="mrpc" if pair else "sst2", kind="classification",
-                metric="f1" if pair else "accuracy", num_labels=2, train=rows(train, 1),
-                validation=rows(validation, 2))
+    return Task(name="mrpc" if pair else "sst2", head="classification",
+                metrics=("accuracy", "f1") if pair else ("accuracy",), labels=("0", "1"),
+                train=rows(train, 1), validation=rows(validation, 2))
 
 
 def write_sts(folder: Path, train: int = 40, validation: int = 20) -> Path:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparseloom.model.config import TrainConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.reference import linear
+from sparseloom.model.schedule import make_schedule
 from sparseloom.sim import demo as demo_module
 from sparseloom.sim.console import main
-from sparseloom.sim.demo import DemoSettings
+from sparseloom.sim.demo import STEPS, DemoSettings
 from sparseloom.sim.layer import LayerRun
 from tests.model.tiny import BERT_LAYER, FFN, HIDDEN, tiny_checkpoint, write_sts
 
@@ -104,7 +104,7 @@ def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, monkeypatch):
         return replace(run, results=results, mismatches=int(np.sum(results != run.expected)))
 
     monkeypatch.setattr(demo_module, "run_layer", spoil)
-    code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 0, "-o", tmp_path / "demo")
+    code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
     assert code == 1
     assert "NO: 2 differ" in out       # one pruned, one unpruned
     assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
@@ -114,7 +114,7 @@ def test_a_run_that_fails_leaves_no_older_report(inputs, tmp_path, invoke, no_si
     report = tmp_path / "demo" / "report.json"
     report.parent.mkdir()
     report.write_text("{}")
-    code, _, error = invoke(*inputs, "--layer-index", 2, "--steps", 0, "-o", report.parent)
+    code, _, error = invoke(*inputs, "--layer-index", 2, "--steps", 4, "-o", report.parent)
     assert (code, error) == (2, "error: layer-index: expected one of 0, 1, the model's encoder "
                                 "layers, found 2\n")
     assert not report.exists()
@@ -126,10 +126,9 @@ def test_a_run_that_fails_leaves_no_older_report(inputs, tmp_path, invoke, no_si
     ({"tokens": 0}, r"tokens must be in 1..4096, not 0"),
     ({"layer_index": -1}, r"layer-index must be in 0..1000, not -1"),
     ({"jobs": 0}, "jobs must be in 1..64"),
-    ({"steps": -1}, "steps must be 0 or more"),
+    ({"steps": 3}, "steps must be 4 or more, not 3"),
     ({"compression": 0.5}, "compression: expected"),
     ({"structure": "diagonal"}, "structure: expected one of"),
-    ({"seed": -1}, "seed: expected"),
     ({"data_dir": Path("x")}, "data-dir holds the files of a task"),
 ])
 def test_settings_are_checked_first(settings, message):
@@ -158,7 +157,24 @@ def test_the_build_grows_with_the_layers():
     assert DemoSettings().array(9000) == replace(standard, max_k=9000, act_words=9000)
 
 
-def test_steps_keep_the_schedule_shape():
-    config = DemoSettings(steps=40, seed=3).train_config()
-    assert (config.penalty_steps, config.retrain_steps, config.seed) == (10, 30, 3)
-    assert DemoSettings().train_config() == TrainConfig()
+@pytest.mark.parametrize("steps", [4, 15, 16, 40, None])
+def test_any_number_of_steps_makes_a_schedule(steps):
+    """A quarter before the prune, each milestone at a step of its own."""
+    settings = DemoSettings(steps=steps, seed=3)
+    prune, train = settings.prune_config(), settings.train_config()
+    count = steps or STEPS
+    assert (train.arguments["max_steps"], train.seed, train.head_steps) == (count, 3, steps)
+    made = make_schedule(prune, count, 10, penalty_rate=1.0, warmup=0.05)
+    assert made.prune_step == count // 4
+    assert len(made.milestones) == (4 if count >= 16 else 1)
+
+
+def test_the_head_is_the_tasks_unless_asked_for(inputs, tmp_path, invoke, no_simulator):
+    """STS-B in a folder of the user's own is a regression, which needs a head; or a cosine."""
+    for options, head in ((["--head", "cosine"], "cosine"), ([], "regression")):
+        out = tmp_path / head
+        code, _, _ = invoke(*inputs, *options, "--tokens", TOKENS, "--steps", 4, "-o", out)
+        assert code == 0
+        assert json.loads((out / "pruned" / "task.json").read_text())["head"] == head
+        score = json.loads((out / "report.json").read_text())["score"]
+        assert all(isinstance(value, float) for value in score.values())

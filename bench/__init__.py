@@ -1,0 +1,1 @@
+"""Measurements. Run its files as modules (``python -m bench.glue``), from the repository's root."""

@@ -1,0 +1,113 @@
+"""32 rows a step are 32 rows a step: at once, as 16 twice, or on two processes."""
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sparseloom.model.config import PruneConfig, TrainConfig
+from sparseloom.model.flow import prune_checkpoint
+from sparseloom.model.masks import read_masks
+
+from .tiny import class_task, similarity_task, tiny_checkpoint, write_jsonl
+
+STEPS = 8
+TRAIN = TrainConfig(
+    arguments={"max_steps": STEPS, "per_device_train_batch_size": 32, "learning_rate": 1e-3},
+    precision="float32")
+"""Dropout is off where there is a teacher, so that the same rows give the same step."""
+SHAPE = {"prune_at": 0.5, "milestones": ("0", "0.5"), "p": 12, "q": 8}
+CASES = {
+    "decoupled": (similarity_task(train=80), PruneConfig(**SHAPE, strength=0.5)),
+    "loss": (class_task(train=80), PruneConfig(**SHAPE, strength=1e-3, penalty="loss",
+                                               gradual=2, scope="global")),
+    "movement": (class_task(train=80), PruneConfig(**SHAPE, method="movement")),
+}
+CLOSE = 1e-3
+"""Where weights move by up to 0.6 in eight steps: Adam's first steps are as large for a gradient
+that is almost zero as for any other, so that a last bit is seen there."""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Each case by one process, by one that accumulates, and by two: folders by case and way."""
+    root = tmp_path_factory.mktemp("several")
+    calls = []
+    for name, (task, prune) in CASES.items():
+        labels = 0 if task.head == "cosine" else 2
+        source = tiny_checkpoint(root / name / "source", labels=labels)
+        write_jsonl(root / name / "data", task)
+        prune_checkpoint(source, task, root / name / "one", prune=prune, train=TRAIN)
+        twice = TRAIN.with_arguments(per_device_train_batch_size=16,
+                                     gradient_accumulation_steps=2)
+        prune_checkpoint(source, task, root / name / "accumulated", prune=prune, train=twice)
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in {
+            **SHAPE, "strength": prune.strength, "penalty": prune.penalty, "method": prune.method,
+            "gradual": prune.gradual, "scope": prune.scope}.items()}
+        (root / name / "run.yaml").write_text(json.dumps(
+            {**twice.arguments, "gradient_accumulation_steps": 1,
+             "train": {"precision": "float32"}, "prune": settings}))
+        calls.append(["model", "prune", str(source), "-t", str(root / name / "data"), "--head",
+                      task.head, "--task-name", task.name, "--config",
+                      str(root / name / "run.yaml"), "--json", "-o", str(root / name / "two")])
+    (root / "calls.json").write_text(json.dumps(calls))
+    ran = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "tests.model.several", str(root / "calls.json")], check=False, capture_output=True,
+        text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return root, ran.stdout
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", ["accumulated", "two"])
+@pytest.mark.parametrize("case", list(CASES))
+def test_the_same_masks_and_weights(done, case, way):
+    root, _ = done
+    one, other = root / case / "one", root / case / way
+    first, second = read_masks(one), read_masks(other)
+    assert first is not None and second is not None and first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+    found, wanted, before = weights(other), weights(one), weights(root / case / "source")
+    moved = max(float((wanted[key] - before[key]).abs().max()) for key in wanted)
+    apart = max(float((wanted[key] - found[key]).abs().max()) for key in wanted)
+    assert apart < CLOSE < moved / 50, (apart, moved)
+    notes = [json.loads((folder / "pruning.json").read_text()) for folder in (one, other)]
+    assert [note["steps"] for note in notes] == [STEPS, STEPS]
+    assert notes[0]["reweightings"] == notes[1]["reweightings"]
+    assert notes[0]["score"]["pruned"] == pytest.approx(notes[1]["score"]["pruned"], abs=1e-3)
+
+
+def test_one_process_speaks(done):
+    """One JSON document for each call, nothing beside it, and no working folder is left."""
+    root, printed = done
+    decoder, text, reports = json.JSONDecoder(), printed.strip(), []
+    while text:
+        report, end = decoder.raw_decode(text)
+        reports.append(report)
+        text = text[end:].strip()
+    assert [report["checkpoint"] for report in reports] == [
+        str(root / case / "two") for case in CASES]
+    assert not list(root.glob("*/*.work"))
+
+
+@pytest.mark.parametrize("change", [{"strength": 0.0}, {"milestones": ("0",)},
+                                    {"method": "magnitude"}], ids=["penalty", "milestone", "prune"])
+def test_what_is_compared_takes_part(done, tmp_path, change):
+    """Without the penalty, or its reweighting, the result would be another by far."""
+    root, _ = done
+    task, prune = CASES["decoupled"]
+    prune_checkpoint(root / "decoupled" / "source", task, tmp_path / "out", train=TRAIN,
+                     prune=replace(prune, **change))
+    one, other = weights(root / "decoupled" / "one"), weights(tmp_path / "out")
+    apart = max(float((one[key] - other[key]).abs().max()) for key in one)
+    assert apart > 10 * CLOSE and not all(torch.equal(one[key] == 0, other[key] == 0)
+                                          for key in one)

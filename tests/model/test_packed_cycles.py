@@ -1,0 +1,137 @@
+"""The cycle model against cycles measured in RTL."""
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sparseloom.hw import array
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.packed.cycles import layer_cycles, strip_load_cycles, tile_spacing
+from sparseloom.model.packed.stream import encode_weights, split_packets, strip_columns
+from sparseloom.sim.layer import split_tokens
+from tests.layers import random_layer
+
+REFERENCE = ArrayConfig()
+SMALL = ArrayConfig(rows=4, cols=8, max_k=512, act_words=2048, bus_bits=32)
+WIDE = ArrayConfig(rows=8, cols=5, max_k=1536, act_words=2048, bus_bits=128)
+
+ATTENTION: dict[str, Any] = {"inputs": 384, "outputs": 96, "p": 24, "q": 16}
+SHORT: dict[str, Any] = {"inputs": 64, "outputs": 192, "p": 24, "q": 16, "density": 0.5}
+LONG: dict[str, Any] = {"inputs": 1536, "outputs": 96, "p": 24, "q": 16}
+UNION = {"inputs": 384, "outputs": 190, "p": 10, "q": 16, "density": 0.3, "raw": True}
+BLOCK = {"inputs": 384, "outputs": 192, "p": 24, "q": 16, "structure": "block", "density": 0.3,
+         "lut": True}
+MEASURED = [
+    # build, seed of the layer, layer, tokens, cycles of sparseloom.sim.layer.run_layer, tolerance
+    (REFERENCE, 0, {**ATTENTION, "density": 0.5}, 36, 6270, 0),
+    (REFERENCE, 1, {**ATTENTION, "density": 0.5}, 12, 2921, 0),     # waits for strips
+    (REFERENCE, 2, {**ATTENTION, "density": 1.0}, 12, 5278, 0),
+    (REFERENCE, 3, {**ATTENTION, "density": 0.1}, 36, 3075, 0),     # waits for room for results
+    (REFERENCE, 4, {**ATTENTION, "density": 0.1, "raw": True}, 36, 3544, 0),
+    (REFERENCE, 5, {**ATTENTION, "density": 0.05}, 36, 2881, 0),    # tiles shorter than a drain
+    (REFERENCE, 6, {**ATTENTION, "outputs": 192, "density": 0.05}, 12, 1445, 0),
+    (REFERENCE, 7, {**SHORT, "lut": True}, 36, 2734, 0.001),
+    (REFERENCE, 8, SHORT, 36, 2770, 0),
+    (REFERENCE, 9, UNION, 30, 11133, 0),
+    (REFERENCE, 10, BLOCK, 24, 5338, 0.002),
+    (REFERENCE, 12, {**ATTENTION, "density": 0.5}, 500, 76344, 0),  # two jobs
+    (REFERENCE, 13, {"inputs": 384, "outputs": 5, "density": 0.5}, 3, 999, 0),
+    (REFERENCE, 0, {**LONG, "density": 0.01}, 12, 3058, 0.005),     # expands masks
+    (REFERENCE, 2, {**LONG, "density": 0.01, "empty_outputs": slice(24, 72)}, 12, 3058, 0.005),
+    (SMALL, 0, {**ATTENTION, "density": 0.5}, 36, 21694, 0),
+    (SMALL, 4, {**ATTENTION, "density": 0.1, "raw": True}, 36, 6543, 0),
+    (SMALL, 7, {**SHORT, "lut": True}, 36, 8083, 0),
+    (SMALL, 10, BLOCK, 24, 18989, 0.005),
+    (SMALL, 12, {**ATTENTION, "density": 0.5}, 500, 288463, 0),     # 25 jobs
+    (WIDE, 1, {**LONG, "density": 0.005}, 12, 5553, 0.005),
+    (WIDE, 3, {"inputs": 768, "outputs": 200, "p": 8, "q": 16, "density": 0.04, "raw": True}, 24,
+     8203, 0.015),
+]
+
+
+def build(config):
+    return {"rows": config.rows, "cols": config.cols, "lanes": config.post_lanes,
+            "bus_bytes": config.bus_bytes, "act_words": config.act_words,
+            "block_inputs": config.block_inputs}
+
+
+def predicted(layer, config, tokens, **options):
+    return layer_cycles(
+        [len(strip) for strip in strip_columns(layer, config.cols)], **build(config), tokens=tokens,
+        in_features=layer.in_features, out_features=layer.out_features, raw=layer.raw,
+        lut=layer.lut is not None, **options)
+
+
+@pytest.mark.parametrize(("config", "seed", "shape", "tokens", "measured", "tolerance"), MEASURED,
+                         ids=lambda value: str(value) if isinstance(value, (int, dict)) else "")
+def test_layers_measured_in_rtl(config, seed, shape, tokens, measured, tolerance):
+    layer = random_layer(np.random.default_rng(seed), **shape)
+    assert abs(predicted(layer, config, tokens) - measured) <= tolerance * measured
+
+
+DEMO = json.loads((Path(__file__).parents[2] / "bench/results/demo.json").read_text())
+
+
+@pytest.mark.parametrize("row", DEMO["layers"], ids=lambda row: row["name"].split(".", 3)[-1])
+def test_layers_of_the_demo(row):
+    config = ArrayConfig(**DEMO["geometry"])
+    outputs, inputs = row["shape"]
+    strips = outputs // config.cols
+    columns = row["ideal_cycles"] // -(-row["tokens"] // config.rows) // strips
+    for kept, cycles in ((columns, row["cycles"]), (inputs, row["dense_cycles"])):
+        found = layer_cycles([kept] * strips, **build(config), tokens=row["tokens"],
+                             in_features=inputs, raw=row["name"].endswith("output.dense"),
+                             lut="intermediate" in row["name"])
+        assert found == pytest.approx(cycles, rel=0.01)
+
+
+def test_a_queue_hides_what_only_a_lone_layer_pays():
+    """Two layers back to back: the second adds only what the first cannot hide."""
+    layer = random_layer(np.random.default_rng(0), **ATTENTION, density=0.5)
+    assert split_tokens(504, inputs=384, config=REFERENCE) == [252, 252]
+    added = predicted(layer, REFERENCE, 504) - predicted(layer, REFERENCE, 252)
+    assert predicted(layer, REFERENCE, 252, alone=False) == pytest.approx(added, abs=10)
+    columns = sum(len(strip) for strip in strip_columns(layer, 12))
+    assert predicted(layer, REFERENCE, 252, alone=False) == pytest.approx(21 * columns, rel=0.01)
+    # activations enter no faster than the bus takes them
+    sparse = random_layer(np.random.default_rng(5), **ATTENTION, density=0.05)
+    assert predicted(sparse, REFERENCE, 36, alone=False) == 384 * 36 / 8
+
+
+def test_an_empty_strip_runs_a_column():
+    options = {**build(REFERENCE), "tokens": 12, "in_features": 32}
+    assert layer_cycles([0, 0], **options) == layer_cycles([1, 1], **options)
+
+
+def test_more_columns_never_take_less():
+    options = {**build(REFERENCE), "tokens": 36, "in_features": 384}
+    cycles = [layer_cycles([columns] * 4, **options) for columns in range(385)]
+    assert cycles == sorted(cycles) and cycles[-1] > 2 * cycles[0]
+
+
+@pytest.mark.parametrize("config", [REFERENCE, SMALL, WIDE], ids=["reference", "small", "wide"])
+def test_a_strip_takes_at_least_its_beats(config):
+    layer = random_layer(np.random.default_rng(3), inputs=400, outputs=60, p=1, q=1, density=0.4)
+    packets = split_packets(encode_weights(layer, cols=config.cols, tag=0,
+                                           block_inputs=config.block_inputs))
+    for packet, columns in zip(packets, strip_columns(layer, config.cols), strict=True):
+        beats = len(packet) // config.bus_bytes
+        cycles = strip_load_cycles(len(columns), in_features=400, cols=config.cols,
+                                   bus_bytes=config.bus_bytes, block_inputs=config.block_inputs)
+        slack = len(columns) if config.cols < config.bus_bytes else 0
+        assert beats < cycles <= beats + 16 + slack
+
+
+@pytest.mark.parametrize(("rows", "cols", "lanes"), [(12, 12, 4), (3, 5, 3), (8, 1, 2), (1, 1, 1)])
+def test_spacing_is_the_hardware_s(rows, cols, lanes):
+    assert tile_spacing(rows=rows, cols=cols, lanes=lanes) == array.tile_spacing(
+        rows=rows, cols=cols, lanes=lanes)
+
+
+def test_what_no_unit_runs():
+    with pytest.raises(ValueError, match="in_features must be at most act_words = 100, not 101"):
+        layer_cycles([1], rows=2, cols=2, lanes=1, tokens=1, in_features=101, act_words=100)
+    with pytest.raises(ValueError, match="sizes must be 1 or more"):
+        layer_cycles([1], rows=2, cols=2, lanes=1, tokens=0, in_features=1)
