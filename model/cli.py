@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +42,7 @@ from sparseloom.model.settings import (
     read_settings,
 )
 from sparseloom.model.tasks import HEADS, Task, load_task, subset
+from sparseloom.model.work import is_first_process
 
 app = typer.Typer(no_args_is_help=True, help="Prune and quantise encoders.")
 PRUNE, TRAIN, QUANTIZE = PruneConfig(), TrainConfig(), QuantizeConfig()
@@ -97,7 +97,8 @@ Rate = Annotated[float | None, _option(
 Seed = Annotated[int | None, _option(
     "Of rows, dropout and a new head.", TRAINING, DEFAULT_ARGUMENTS["seed"], "--seed")]
 SaveSteps = Annotated[int | None, _option(
-    "Steps between checkpoints that an interrupted run goes on from.", TRAINING, 500,
+    "Steps between checkpoints that an interrupted run goes on from.", TRAINING,
+    "a fifth of the run",
     "--save-steps")]
 Set = Annotated[list[str] | None, _option(
     "Any other field of TrainingArguments, as name=value; may be repeated.", TRAINING, None,
@@ -133,7 +134,7 @@ def model() -> None:
 @contextmanager
 def _progress() -> Iterator[Progress | None]:
     """Bars on standard error, so that a table or JSON can be piped away; none in workers."""
-    if not _is_first():
+    if not is_first_process():
         yield None
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -142,13 +143,8 @@ def _progress() -> Iterator[Progress | None]:
         yield progress
 
 
-def _is_first() -> bool:
-    """Whether this is the only process, or the one of several that speaks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _print(data: dict[str, Any], as_json: bool, title: str) -> None:
-    if not _is_first():
+    if not is_first_process():
         return
     if as_json:
         typer.echo(json.dumps(data, indent=2))
@@ -167,9 +163,9 @@ def _print(data: dict[str, Any], as_json: bool, title: str) -> None:
 
 def _task(ref: str | None, name: str | None, data_dir: Path | None, train_file: Path | None,
           validation_file: Path | None, head: str | None, rows: int | None = None,
-          seed: int = 1, **more: Any) -> Task:
+          seed: int = 1, labels: tuple[str, ...] = ()) -> Task:
     task = load_task(ref, name=name, data_dir=data_dir, train_file=train_file,
-                     validation_file=validation_file, head=head, **more)
+                     validation_file=validation_file, head=head, labels=labels or None)
     return subset(task, rows, seed) if rows is not None else task
 
 
@@ -195,8 +191,8 @@ def finetune(
 ) -> None:
     """Fine-tune a checkpoint for a task, without pruning it.
 
-    Runs under torchrun or accelerate launch too. An interrupted run goes on when it is called the
-    same way again.
+    Runs in several processes under torchrun, or accelerate launch on GPUs. An interrupted run goes
+    on when it is called the same way again.
     """
     train = _train_config(
         read_settings(config), sets,
@@ -275,8 +271,8 @@ def prune(
 ) -> None:
     """Prune a checkpoint for a task: penalised training, hard prune, masked retraining.
 
-    Runs under torchrun or accelerate launch too. An interrupted run goes on when it is called the
-    same way again.
+    Runs in several processes under torchrun, or accelerate launch on GPUs. An interrupted run goes
+    on when it is called the same way again.
     """
     file = read_settings(config)
     prune_config = merged(PruneConfig, "prune", file, {
@@ -375,7 +371,7 @@ def evaluate_command(
         task_name = task_name or note.name
     rows = _task(task, task_name, data_dir, None, validation_file,
                  head or (note.head if note else None),
-                 **({"labels": note.labels} if note and note.labels else {}))
+                 labels=note.labels if note else ())
     whole = is_artefact(checkpoint) if integer is None else integer
     from sparseloom.model.flow import evaluate_checkpoint
     with _progress() as progress:

@@ -18,7 +18,7 @@ CALIBRATIONS = ("minmax", "percentile", "mse")
 STRENGTHS = {"decoupled": 0.1, "loss": 1e-5}
 DEFAULT_ARGUMENTS: Mapping[str, Any] = {
     "learning_rate": 2e-4, "num_train_epochs": 3.0, "per_device_train_batch_size": 32,
-    "warmup_steps": 0.05, "weight_decay": 0.0, "adam_beta2": 0.98, "seed": 1,
+    "save_steps": 0.2, "warmup_steps": 0.05, "weight_decay": 0.0, "adam_beta2": 0.98, "seed": 1,
 }
 """Our values of transformers' ``TrainingArguments``; all others are the library's."""
 
@@ -92,7 +92,7 @@ class PruneConfig:
         ``random`` prune at once and train as many steps in all.
     gradual : int
         Hard prunes on the way: the last at ``prune_at`` with the whole compression, the others
-        evenly before it with less.
+        evenly before it with less. ``movement`` has a cubic of its own instead.
     saliency : str
         What a norm counts, in the penalty and at the prune. ``activation``: a weight counts as
         often as its input is large (weight times the input's RMS over training rows);
@@ -144,6 +144,9 @@ class PruneConfig:
         _number("compression", self.compression, 1.0)
         if self.cycles is not None:
             _integer("cycles", self.cycles, 1)
+            if self.gradual > 1:
+                _refuse("gradual", "1 with a budget in cycles, whose compression is not known "
+                        "before the prune", self.gradual)
         _choice("scope", self.scope, SCOPES)
         _choice("method", self.method, METHODS)
         if self.strength is not None:

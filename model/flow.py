@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from sparseloom.model import prune as pruning
 from sparseloom.model.arguments import training_arguments
 from sparseloom.model.bfloat16 import bfloat16_is_faster
 from sparseloom.model.budget import Geometry, model_cycles
+from sparseloom.model.card import scores_of
 from sparseloom.model.checkpoint import Checkpoint, load_checkpoint, state_hash
 from sparseloom.model.config import DEFAULT_ARGUMENTS, PruneConfig, QuantizeConfig, TrainConfig
 from sparseloom.model.data import RowDataset
@@ -51,7 +53,8 @@ from sparseloom.model.schedule import Schedule, make_schedule
 from sparseloom.model.tasks import Task
 from sparseloom.model.teacher import Teacher
 from sparseloom.model.trainer import SparseTrainer, optimizer_steps
-from sparseloom.model.work import DENSE, fingerprint, working_folder
+from sparseloom.model.work import DENSE, fingerprint, is_first_process, working_folder
+from sparseloom.model.write import write_whole
 
 
 @dataclass(kw_only=True, eq=False)
@@ -96,6 +99,18 @@ def _need_rows(task: Task) -> None:
 def _is_bfloat16(config: TrainConfig) -> bool:
     return config.precision == "bfloat16" or (config.precision == "auto"
                                               and bfloat16_is_faster())
+
+
+def _precision(config: TrainConfig, folder: Path) -> bool:
+    """Whether a run uses bfloat16; an interrupted one goes on as it began."""
+    note = folder / "precision.txt"
+    if note.is_file():
+        return note.read_text(encoding="utf-8") == "bfloat16"
+    found = _is_bfloat16(config)
+    if is_first_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(note, b"bfloat16" if found else b"float32")
+    return found
 
 
 def _is_one_of_several() -> bool:
@@ -150,8 +165,18 @@ def _settings(kind: str, work: _Work, source: str, teacher: str | Path | None,
               **parts: Any) -> dict[str, Any]:
     """All that decides a run's result."""
     rows = [[*row.sentences, row.label] for row in work.task.train]
-    return {"kind": kind, "model": source, "teacher": str(teacher) if teacher else None,
+    return {"kind": kind, "model": source, "teacher": _mark(teacher),
             "task": work.task.name, "head": work.task.head, "rows": fingerprint(rows), **parts}
+
+
+def _mark(ref: str | Path | None) -> str | None:
+    """What tells one teacher from another: the weights in a folder, or a hub name."""
+    if ref is None or not Path(ref).is_dir():
+        return None if ref is None else str(ref)
+    digest = hashlib.sha256()
+    for path in sorted(Path(ref).glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def finetune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
@@ -186,8 +211,8 @@ def finetune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
     _need_rows(task)
     work = _start(model_ref, task, train.max_tokens, train.seed, progress, name)
     source = state_hash(work.model)
-    plan = training_arguments("", train.arguments, bfloat16=False)
-    main = plan.process_index == 0
+    training_arguments("", train.arguments, bfloat16=False)  # refuses wrong ones, joins processes
+    main = is_first_process()
     settings = _settings("finetune", work, source, teacher, train=_resolved(train))
     with working_folder(out_dir, settings, restart=restart, main=main) as folder:
         _wait_for_all()
@@ -210,7 +235,7 @@ def _train(work: _Work, config: TrainConfig, folder: Path, *, title: str,
            **overrides: Any) -> int:
     """One run of the Trainer; the number of its steps."""
     arguments = training_arguments(folder / "checkpoints", {**config.arguments, **overrides},
-                                   bfloat16=_from_first(_is_bfloat16(config)))
+                                   bfloat16=_from_first(_precision(config, folder)))
     evaluated = arguments.eval_strategy != "no"
     trainer = SparseTrainer(
         work.model, arguments, config, head=work.head, encoder=work.short,
@@ -264,7 +289,7 @@ def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
         check_blocks(linear.name, linear.module.weight.shape, prune.p, prune.q, prune.pad)
     source = state_hash(work.model)
     plan = training_arguments("", train.arguments, bfloat16=False)
-    main = plan.process_index == 0
+    main = is_first_process()
     steps, epoch_steps = optimizer_steps(len(task.train), plan)
     schedule = make_schedule(
         prune, steps, epoch_steps, penalty_rate=train.penalty_rate,
@@ -280,6 +305,9 @@ def prune_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, *,
         pruner = _pruner(work, prune, train, schedule)
         trained = _train(work, train, folder / "prune", title="prune and retrain", teacher=copied,
                          pruner=pruner)
+        if not pruner.pruned:
+            raise InputError(f"prune_at: expected the prune at step {schedule.prune_step}, found "
+                             f"a run that ended after {trained} steps")
         pruned = work.score("score of the pruned model", train.eval_batch)
 
         masks = pruner.masks()
@@ -328,7 +356,7 @@ def _new_head(work: _Work, config: TrainConfig, folder: Path) -> int:
     steps = _train(work, config, folder / "finetune", title="fine-tune a new head",
                    learning_rate=config.head_rate, num_train_epochs=config.head_epochs,
                    max_steps=config.head_steps or -1)
-    if training_arguments("", config.arguments, bfloat16=False).process_index == 0:
+    if is_first_process():
         note = {"version": 1, "task": work.task.name, "metric": work.task.metric, "steps": steps,
                 "train": _resolved(config)}
         write_finetuned(done, work.checkpoint, work.task, note)
@@ -407,8 +435,16 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
     ranges = value_ranges(work.model, work.linears, work.short, items,
                           calibration=quantize.calibration, percentile=quantize.percentile,
                           progress=progress)
+    if evaluate and work.checkpoint.new_head:
+        raise InputError(f"checkpoint {model_ref}: expected a head for {task.name}, found none; "
+                         "fine-tune it first")
+    floats = _float_scores(model_ref, note, task.metric)
     if quantize.qat_steps:
         _retrain_quantised(work, quantize, train, shape, masks, ranges, out_dir, teacher, restart)
+        floats = {}  # of other weights
+        if evaluate:
+            state = "dense" if note is None else "pruned"
+            floats = {state: work.score("score after retraining", quantize.eval_batch).scores}
     layers = _quantize_layers(work, shape, quantize, masks, ranges)
     total = sum(layer.in_features * layer.out_features for layer in layers)
     alive = sum(layer.surviving_weights for layer in layers)
@@ -419,30 +455,31 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
     if evaluate:
         make_integer(work.model, {layer.name: layer for layer in layers})
         result = work.score("score of the integer model", quantize.eval_batch)
-    written = note["score"] if note else {}
     metadata = {
         "source": {"model": name,
                    "sha256": (note["source"].get("sha256") if note else None) or hash_here},
         "checkpoint_sha256": hash_here, "task": task.name, "metric": task.metric,
         "structure": structure, "p": p, "q": q, "pad": pad,
         "compression": total / alive if alive else None, "densities": densities,
-        "score": {**written, **({"integer": result.scores} if result else {})},
+        "score": {**floats, **({"integer": result.scores} if result else {})},
         "quantize": asdict(quantize)}
-    path = write_export(out_dir, checkpoint, task, layers, pruning=note, metadata=metadata,
-                        masks=masks if note is not None else None)
+    if is_first_process():
+        write_export(out_dir, checkpoint, task, layers, pruning=note, metadata=metadata,
+                     masks=masks if note is not None else None)
     return QuantizeReport(
         task=task.name, model=name, metric=task.metric,
-        float_scores=_noted(written.get("pruned"), task.metric),
+        float_scores=floats.get("dense" if note is None else "pruned"),
         integer_scores=result.scores if result else None,
         found=result.found if result else None,
         compression=total / alive if alive else float("inf"), densities=densities,
         stored_bits_per_weight=max(stored_bits_per_weight(layer) for layer in layers),
-        qat_steps=quantize.qat_steps, seconds=time.perf_counter() - began, artefact=path)
+        qat_steps=quantize.qat_steps, seconds=time.perf_counter() - began, artefact=Path(out_dir))
 
 
-def _noted(value: Any, metric: str) -> dict[str, float] | None:
-    """A score as a note holds it: by metric, or in older ones a number."""
-    return value if isinstance(value, dict) or value is None else {metric: value}
+def _float_scores(ref: str | Path, pruned: Mapping[str, Any] | None, metric: str,
+                  ) -> dict[str, dict[str, float]]:
+    """What the checkpoint's own note says that it scored, before rounding."""
+    return scores_of(pruned if pruned is not None else read_training(ref), metric)
 
 
 def _masks(work: _Work, shape: PruneConfig, ref: str | Path, *, dense: bool,
@@ -477,12 +514,15 @@ def _retrain_quantised(work: _Work, quantize: QuantizeConfig, train: TrainConfig
                        out_dir: str | Path, teacher: str | Path | None, restart: bool) -> None:
     """Train with the integers' rounding in place; pruned weights stay at zero."""
     schedule = Schedule(steps=quantize.qat_steps, prune_step=0, events=(), milestones=())
-    pruner = GroupPruner({linear.name: linear.module for linear in work.linears}, shape, schedule,
-                         lambda full: {})
-    pruner.adopt({linear.name: masks[linear.name] for linear in work.linears})
+    linears = {linear.name: linear.module for linear in work.linears}
+    table = _word_table(work.model) if masks.keys() - linears.keys() else None
+    pruner = GroupPruner(linears, shape, schedule, lambda full: {}, table=table)
+    pruner.adopt({name: masks[name] for name in pruner.weights})
+    training_arguments("", train.arguments, bfloat16=False)  # joins other processes, if any
     settings = _settings("quantize", work, state_hash(work.model), teacher,
                          train=_resolved(train), quantize=asdict(quantize))
-    with working_folder(out_dir, settings, restart=restart) as folder:
+    with working_folder(out_dir, settings, restart=restart, main=is_first_process()) as folder:
+        _wait_for_all()
         copied = _teacher(work, teacher, train)
         with fake_quantize(work.model, work.linears, ranges, quantize.weight_bits):
             _train(work, train, folder, title="retrain with rounding", teacher=copied,

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sparseloom.model.config import PruneConfig
-from sparseloom.model.groups import expand_groups, group_grid, sum_groups
+from sparseloom.model.groups import expand_groups, group_grid, group_sizes, sum_groups
 
 UPDATES = 50
 """How often the masks follow the scores."""
@@ -49,6 +49,8 @@ class Movement:
         self.scores = {name: torch.zeros(group_grid(weight.shape, *self.cut, True),
                                          device=weight.device)
                        for name, weight in weights.items()}
+        self._sizes = {name: group_sizes(weight.shape, *self.cut)
+                       for name, weight in weights.items()}
         self.whole = {name: weight.detach().clone() for name, weight in weights.items()}
         self.alive = {name: torch.ones_like(score, dtype=torch.bool)
                       for name, score in self.scores.items()}
@@ -58,6 +60,17 @@ class Movement:
         last = 1 / self.config.compression
         left = max(0.0, 1 - (step + 1) / self.steps)
         return 1 / (last + (1 - last) * left**3)
+
+    def to_weights(self) -> None:
+        """Move everything to where the weights are."""
+        for parts in (self.scores, self.whole, self.alive):
+            for name, part in parts.items():
+                parts[name] = part.to(self.weights[name].device)
+
+    def standing(self) -> dict[str, torch.Tensor]:
+        """Scores of the groups' weights on average, so that groups of any size compare."""
+        return {name: score / self._sizes[name].to(score.device)
+                for name, score in self.scores.items()}
 
     @torch.no_grad()
     def before_step(self, rate: float) -> None:
@@ -74,7 +87,7 @@ class Movement:
         for name, weight in self.weights.items():
             self.whole[name].copy_(weight.data)
         if step % max(1, self.steps // UPDATES) == 0 or step == self.steps - 1:
-            self.alive = self.choose(self.scores, self.compression(step))
+            self.alive = self.choose(self.standing(), self.compression(step))
         self.apply()
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ from torch import nn
 from sparseloom.model.budget import Geometry, masks_for_cycles
 from sparseloom.model.config import PruneConfig
 from sparseloom.model.errors import InputError
-from sparseloom.model.groups import expand_groups, group_rms
+from sparseloom.model.groups import expand_groups, group_grid, group_rms
 from sparseloom.model.movement import Movement
 from sparseloom.model.observe import mean_squares
 from sparseloom.model.penalty import GroupPenalty
@@ -113,13 +113,24 @@ class GroupPruner:
             return None
         return self.penalty.loss()
 
-    def before_optimizer(self, step: int) -> None:
-        """Gradients are there: those of dead weights become zero."""
-        if self.movement is not None and not self.pruned:
-            self.movement.before_step(self.schedule.rate(step))
+    def to_weights(self) -> None:
+        """Follow the weights to the device that the Trainer has put them on."""
+        if self.alive is not None:
+            self._set(self.alive)
+        if self.movement is not None:
+            self.movement.to_weights()
+
+    def mask_gradients(self) -> None:
+        """Gradients of dead weights become zero: before clipping, whose norm they would enter."""
         for name, dead in self._dead.items():
             if (gradient := self.weights[name].grad) is not None:
                 gradient.masked_fill_(dead, 0)
+
+    def before_optimizer(self, step: int) -> None:
+        """Gradients are there, and whole."""
+        if self.movement is not None and not self.pruned:
+            self.movement.before_step(self.schedule.rate(step))
+        self.mask_gradients()
 
     def after_optimizer(self, step: int) -> None:
         """The optimiser has been: shrink, and hold dead weights at zero."""
@@ -181,7 +192,12 @@ class GroupPruner:
                 alive |= self._choose_some(strengths, [self.table], self.compression)
         else:
             alive = self._choose(strengths, compression)
+        if self.alive is not None:  # whatever the masks were chosen by, what died stays dead
+            alive = {name: groups & self.alive[name] for name, groups in alive.items()}
         self._set(alive)
+        if self.movement is not None:  # a group that has just come back has its weights again
+            self.movement.alive = alive
+            self.movement.apply()
         if config.reconstruct:
             self._refit(moments)
         self.hold()
@@ -194,7 +210,7 @@ class GroupPruner:
         """What each group is worth to the method; dead ones nothing."""
         config = self.config
         if self.movement is not None:
-            return self.movement.scores
+            return self.movement.standing()
         found: dict[str, torch.Tensor] = {}
         generator = torch.Generator().manual_seed(self.seed)
         for name, weight in self.weights.items():
@@ -230,9 +246,10 @@ class GroupPruner:
         return choose_groups({name: strengths[name] for name in shapes}, shapes, config)
 
     def _set(self, alive: Mapping[str, torch.Tensor]) -> None:
-        self.alive = dict(alive)
-        self._dead = {name: ~expand_groups(groups, *self.cut, self.weights[name].shape)
+        self.alive = {name: groups.to(self.weights[name].device)
                       for name, groups in alive.items()}
+        self._dead = {name: ~expand_groups(groups, *self.cut, self.weights[name].shape)
+                      for name, groups in self.alive.items()}
 
     def _refit(self, moments: Mapping[str, torch.Tensor]) -> None:
         for name, module in self.linears.items():
@@ -294,8 +311,11 @@ class GroupPruner:
             if sorted(parts) != note["parts"]:
                 raise ValueError(f"{', '.join(parts) or 'nothing'} of {', '.join(note['parts'])}")
             for part, values in parts.items():
-                if part != "inputs" and set(values) != set(self.weights):
+                if (set(values) != set(self.weights)
+                        if part != "inputs" else not set(values) <= set(self.weights)):
                     raise ValueError(f"{part} of other layers")
+                for name, value in values.items():
+                    self._check_shape(part, name, value)
             device = next(iter(self.weights.values())).device
             parts = {part: {name: value.to(device) for name, value in values.items()}
                      for part, values in parts.items()}
@@ -314,6 +334,13 @@ class GroupPruner:
         except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
             raise InputError(f"{path}: expected the pruning of this model, found: {error}"
                              ) from None
+
+    def _check_shape(self, part: str, name: str, value: torch.Tensor) -> None:
+        shape = self.weights[name].shape
+        wanted = {"whole": tuple(shape), "inputs": (shape[1],)}.get(
+            part, group_grid(shape, *self.cut, True))
+        if tuple(value.shape) != wanted:
+            raise ValueError(f"{part} of {name} with shape {tuple(value.shape)}, not {wanted}")
 
 
 def _parameter(module: nn.Module) -> nn.Parameter:

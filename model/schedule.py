@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sparseloom.model.config import PruneConfig, parse_milestone
 from sparseloom.model.errors import InputError
@@ -79,8 +80,12 @@ class Schedule:
 
     def share(self, step: int) -> float:
         """A step's learning rate over the sum of all before the prune: what it takes of λ."""
-        total = sum(self.rate(other) for other in range(self.prune_step))
-        return self.rate(step) / total if total else 0.0
+        return self.rate(step) / self._total if self._total else 0.0
+
+    @cached_property
+    def _total(self) -> float:
+        """Sum of the learning rates before the prune."""
+        return sum(self.rate(step) for step in range(self.prune_step))
 
 
 def make_schedule(config: PruneConfig, steps: int, epoch_steps: float, *, penalty_rate: float,
@@ -97,10 +102,11 @@ def make_schedule(config: PruneConfig, steps: int, epoch_steps: float, *, penalt
     if config.penalised and prune_step:
         names = config.milestones if config.method == "reweighted" else ("0",)
         milestones = tuple(milestone_steps(names, prune_step, epoch_steps))
-    elif config.penalised and config.prune_at:
+    elif not prune_step and not config.at_once:
         raise InputError(f"prune_at: expected at least one step before the prune, found "
                          f"{config.prune_at:g} of {steps} steps")
-    count = 1 if config.at_once else config.gradual
+    # Movement has its own way to the compression.
+    count = 1 if config.at_once or config.method == "movement" else config.gradual
     if count > 1 and count > prune_step:
         raise InputError(f"gradual: expected at most {prune_step}, the steps before the prune, "
                          f"found {count}")

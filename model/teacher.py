@@ -63,11 +63,12 @@ class Teacher:
             items = range(place * width, place * width + width)
             kept = [state[item, :lengths[item]].to(torch.bfloat16) for item in items
                     for state in states]
-            size = sum(state.numel() * 2 for state in kept)
+            answer = answers[items.start:items.stop].clone()
+            size = sum(part.numel() * part.element_size() for part in (answer, *kept))
             if size > self.left:
                 continue
             self.left -= size
-            self._known[row] = (answers[items.start:items.stop].clone(), kept)
+            self._known[row] = (answer, kept)
         return answers, states
 
     def _recall(self, rows: Sequence[int], mask: torch.Tensor,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,16 @@ class SparseTrainer(Trainer):
                  eval_dataset: RowDataset | None = None, tokenizer: Any = None,
                  teacher: Teacher | None = None, pruner: GroupPruner | None = None,
                  progress: Progress | None = None, title: str = "train"):
-        if args.fsdp or args.deepspeed:
-            raise InputError(f"{'fsdp' if args.fsdp else 'deepspeed'}: expected whole weights on "
-                             "each device (one process, or DDP by torchrun or accelerate launch), "
-                             "found sharded ones, whose groups would be torn")
+        for name, asked in (("fsdp", args.fsdp), ("deepspeed", args.deepspeed)):
+            # accelerate launch asks for them by its environment.
+            if asked or os.environ.get(f"ACCELERATE_USE_{name.upper()}", "").lower() == "true":
+                raise InputError(
+                    f"{name}: expected whole weights on each device (one process, or DDP by "
+                    "torchrun or accelerate launch), found sharded ones, whose groups would be "
+                    "torn")
+        if args.fp16 and pruner is not None and pruner.movement is not None:
+            raise InputError("fp16: expected bf16 or float32 for method movement, whose scores "
+                             "gather gradients, found fp16, whose gradients may overflow")
         self.config, self.head, self.teacher, self.pruner = config, head, teacher, pruner
         self.frozen = _freeze(model, config, pruner)
         super().__init__(
@@ -104,6 +111,15 @@ class SparseTrainer(Trainer):
 
     # Steps
 
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """What weight decay is for: not what the penalty shrinks already."""
+        names = super().get_decay_parameter_names(model)
+        pruner = self.pruner
+        if not self.args.weight_decay or pruner is None or not pruner.schedule.milestones:
+            return names
+        penalised = {id(weight) for weight in pruner.weights.values()}
+        return [name for name in names if id(model.get_parameter(name)) not in penalised]
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Two rises and falls where the model is pruned on the way; else the library's."""
         if (self.pruner is None or self.lr_scheduler is not None
@@ -113,6 +129,12 @@ class SparseTrainer(Trainer):
         self.lr_scheduler = LambdaLR(steps, self.pruner.schedule.rate)
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Clip by the gradients of weights that live: dead ones must not shorten the step."""
+        if self.pruner is not None:
+            self.pruner.mask_gradients()
+        return super()._clip_grad_norm(model)
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """One forward and backward pass; a loss that is no number stops the run."""
@@ -141,7 +163,8 @@ class SparseTrainer(Trainer):
         inputs = dict(inputs)
         labels, rows = inputs.pop("labels"), inputs.pop("rows")
         if return_outputs:  # evaluation
-            answers = self.head.answers(model, inputs).float()
+            with _without_autocast(self.model):
+                answers = self.head.answers(model, inputs).float()
             found = self.head.predictions(answers)
             return self.head.loss(answers, labels), {"found": found}
         config, hidden = self.config, self.teacher is not None and self.teacher.hidden
@@ -217,10 +240,17 @@ class SparseTrainer(Trainer):
         finally:
             for parameter in self.frozen:
                 parameter.requires_grad_(True)
+            for name in _WRAPPED:
+                vars(self.model).pop(name, None)
         if self.pruner is not None:
             self.pruner.hold()
         model: Any = self.model
         model.eval()
+        for name, parameter in model.named_parameters():  # no loss tells of the last step
+            if not torch.isfinite(parameter).all():
+                raise InputError(f"loss: expected a number to the end, found {name} not finite "
+                                 f"after step {result.global_step} of {self.state.max_steps}; try "
+                                 f"a lower learning rate than {self.args.learning_rate:g}")
         return result.global_step
 
 
@@ -234,10 +264,19 @@ class _Steps(TrainerCallback):
     def _pruner(self) -> GroupPruner | None:
         return self.trainer.pruner
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The model is where it will be trained."""
+        if self._pruner is not None:
+            self._pruner.to_weights()
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Reweight and prune where it is time, the same on all processes."""
         optimizer: Any = self.trainer.optimizer
-        if self._pruner is not None and self._pruner.begin_step(state.global_step, optimizer):
+        if self._pruner is None:
+            return
+        with _without_autocast(self.trainer.model):  # inputs are measured as scores are
+            changed = self._pruner.begin_step(state.global_step, optimizer)
+        if changed:
             _agree(self._pruner)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -281,14 +320,31 @@ def _freeze(model: nn.Module, config: TrainConfig, pruner: GroupPruner | None,
     return frozen
 
 
+_WRAPPED = ("forward", "_original_forward")
+"""Attributes that accelerate puts over a model's own forward for mixed precision, and leaves."""
+
+
+@contextmanager
+def _without_autocast(model: Any) -> Iterator[None]:
+    """In the block a model computes in the precision of its weights."""
+    wrapped = {name: vars(model).pop(name) for name in _WRAPPED if name in vars(model)}
+    try:
+        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        vars(model).update(wrapped)
+
+
 def _agree(pruner: GroupPruner) -> None:
     """Every process takes what the first one chose: sums may round differently elsewhere."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
-    parts: Iterable[torch.Tensor] = [module_part.data for module in pruner.linears.values()
-                                     for module_part in module.parameters()]
-    for tensor in parts:
-        torch.distributed.broadcast(tensor, 0)
+    biases = [module.bias for module in pruner.linears.values() if module.bias is not None]
+    for parameter in (*pruner.weights.values(), *biases):
+        torch.distributed.broadcast(parameter.data, 0)
+    compression = [pruner.compression]
+    torch.distributed.broadcast_object_list(compression, 0)
+    pruner.compression = compression[0]
     if pruner.alive is not None:
         for alive in pruner.alive.values():
             flags = alive.to(torch.uint8)
@@ -341,7 +397,8 @@ def optimizer_steps(rows: int, args: TrainingArguments) -> tuple[int, float]:
     if args.train_sampling_strategy == "group_by_length" and rows >= step_rows:
         epoch = rows // step_rows
     else:
-        batches = math.ceil(rows / (args.train_batch_size * args.world_size))
+        whole = math.floor if args.dataloader_drop_last else math.ceil
+        batches = whole(rows / (args.train_batch_size * args.world_size))
         epoch = max(1, math.ceil(batches / args.gradient_accumulation_steps))
     if args.max_steps > 0:
         return args.max_steps, epoch

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ from sparseloom.model.write import write_whole
 NOTE = "run.json"
 DENSE = "dense"
 """The fine-tuned model that a pruning run begins with, where the checkpoint brought no head."""
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or the one of torchrun's that writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def work_folder(out_dir: str | Path) -> Path:

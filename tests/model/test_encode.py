@@ -1,9 +1,7 @@
 """Tokens, padding, and batches of similar length."""
-import random
-
 import torch
 
-from sparseloom.model.encode import Encoder, by_length, training_batches
+from sparseloom.model.encode import Encoder, by_length
 
 from .tiny import VOCABULARY, tiny_tokenizer
 
@@ -25,6 +23,16 @@ def test_pairs_and_truncation():
     assert encoder.length(("dog " * 20,)) == 6
 
 
+def test_pairs_and_single_sentences_in_one_call():
+    """Items of both widths are tokenised apart; each keeps its own place."""
+    encoder = Encoder(tiny_tokenizer(), 16)
+    items = [("a dog",), ("a", "dog"), ("the man sings",)]
+    encoder.add(items)
+    assert [encoder.length(item) for item in items] == [4, 5, 5]
+    lengths = encoder.batch(items)["attention_mask"].sum(dim=1)
+    assert lengths.tolist() == [4, 5, 5]
+
+
 def test_tokenizer_is_left_alone():
     tokenizer = tiny_tokenizer()
     Encoder(tokenizer, 6).add([("a dog",)])
@@ -34,19 +42,3 @@ def test_tokenizer_is_left_alone():
 def test_by_length():
     batches = by_length([3, 9, 1, 9, 4], 2)
     assert batches == [[1, 3], [4, 0], [2]]
-
-
-def test_training_batches():
-    generator = random.Random(0)
-    lengths = [generator.randint(3, 60) for _ in range(403)]
-    batches = training_batches(lengths, 8, 120, seed=5)
-    assert len(batches) == 120 and all(len(rows) == 8 for rows in batches)
-    first = [row for rows in batches[:50] for row in rows]  # an epoch has 50 whole batches
-    assert len(set(first)) == 400
-    padding = sum(max(lengths[row] for row in rows) * 8 - sum(lengths[row] for row in rows)
-                  for rows in batches) / sum(sum(lengths[row] for row in rows) for rows in batches)
-    assert padding < 0.1
-    assert batches[:50] != batches[50:100]
-    assert training_batches(lengths, 8, 120, seed=5) == batches
-    assert training_batches(lengths, 8, 120, seed=6) != batches
-    assert training_batches([5, 6], 8, 3, seed=0)[0] in ([0, 1], [1, 0])
