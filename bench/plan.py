@@ -39,7 +39,7 @@ TRAIN: Mapping[str, Any] = {
 """Further fields of TrainConfig, the same for every stage and row."""
 PRUNE: Mapping[str, Any] = {
     "structure": "column", "p": 24, "q": 16, "scope": "strip", "strength": 0.1,
-    "penalty": "decoupled", "milestones": ("0", "0.25", "0.5", "0.75"), "prune_at": 0.25,
+    "penalty": "decoupled", "milestones": ["0", "0.25", "0.5", "0.75"], "prune_at": 0.25,
     "gradual": 1, "saliency": "activation", "reconstruct": True, "damping": 0.01}
 """Fields of PruneConfig that rows share unless they are ablations."""
 CHANGES: Mapping[str, Mapping[str, Any]] = {"magnitude": {"saliency": "magnitude"}}

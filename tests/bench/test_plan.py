@@ -69,7 +69,7 @@ def test_rows_share_stages_and_changed_settings_do_not():
         name = stage_name(row, row.settings(), stage)
         assert name == stage_name(other, other.settings(), stage)
         assert name != stage_name(seed, seed.settings(), stage)
-        changed = {**row.settings(), "train": {**row.settings()["train"], "distil": 0.1}}
+        changed = {**row.settings(), "dense": {**row.settings()["dense"], "distil": 0.1}}
         assert (stage_name(row, changed, stage) == name) == (stage == "finetune")
         start = {**row.settings(), "finetune": {**row.settings()["finetune"], "distil": 0.1}}
         assert stage_name(row, start, stage) != name, "the dense stage begins there too"

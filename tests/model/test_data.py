@@ -1,5 +1,4 @@
 """Rows, their batches, and the order in which they come."""
-import itertools
 import random
 from itertools import pairwise
 
