@@ -10,7 +10,7 @@ from typing import Any
 from bench.answers import expand
 from bench.folders import Folders, read_json
 from bench.locks import locked
-from bench.page import render
+from bench.page import current_rows, render
 from bench.plan import METHOD_TASKS, METHODS, PLAN, Planned, is_current
 from bench.statistics import paired_bootstrap
 from sparseloom.model.write import write_whole
@@ -57,8 +57,8 @@ def collect(folders: Folders, plan: Sequence[Planned] = PLAN) -> dict[str, Any]:
         table = {"version": VERSION, "rows": sorted(
             rows.values(), key=lambda row: (order.get(row["row"], len(order)), row["row"]))}
         answers = _merge_predictions(folders, table["rows"])
-        table["comparisons"] = _comparisons(read_table(folders)["comparisons"], table["rows"],
-                                            answers)
+        table["comparisons"] = _comparisons(read_table(folders)["comparisons"],
+                                            current_rows(table["rows"], plan), answers)
         folders.results.mkdir(parents=True, exist_ok=True)
         write_whole(folders.table, format_table(table).encode())
         folders.page.parent.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,13 @@ def test_arguments_are_replaced_one_by_one():
     assert TrainConfig().seed == DEFAULT_ARGUMENTS["seed"]
 
 
+def test_no_gradual_prunes_to_a_budget_in_cycles():
+    with pytest.raises(InputError) as problem:
+        PruneConfig(gradual=2, cycles=1000)
+    assert str(problem.value) == ("gradual: expected 1 with a budget in cycles, whose compression "
+                                  "is not known before the prune, found 2")
+
+
 def test_frozen():
     with pytest.raises(FrozenInstanceError):
         PruneConfig().p = 3  # pyright: ignore[reportAttributeAccessIssue]

@@ -395,16 +395,6 @@ def test_a_checkpoint_counts_only_after_the_last_prune():
     assert states == [(False, False)] * 4 + [(True, False)] * 4 + [(True, True)] * 8
 
 
-def test_gradual_prunes_hold_where_a_budget_in_cycles_asks_for_less():
-    """The last masks come from another search, and nothing that died is counted as alive."""
-    net = Net()
-    pruner = pruner_of(net, gradual=2, compression=4.0, cycles=10**6, rows=4, cols=2, tokens=8)
-    run(net, pruner, optimizer_of(net))
-    masks = pruner.masks()
-    assert compression_of(masks) >= 2.0
-    assert all((getattr(net, name).weight[mask] != 0).all() for name, mask in masks.items())
-
-
 # Movement
 
 def test_movement_masks_passes_and_keeps_whole_weights():
