@@ -65,7 +65,8 @@ deviation over seeds. Intervals are 95 % of a paired bootstrap over validation r
 resamples); the seed's own spread is in the standard deviation. Learning rates, the only settings
 that were tried so far, were chosen on a part of STS-B's training rows with the reweighted method
 (`bench/README.md`) and are used for all tasks and methods; calibration uses training rows. The
-penalty is the decoupled step of `docs/decisions/0005-demo-schedule.md`, not a term of the loss. Groups are `{PRUNE['structure']}` with
+penalty is the decoupled step of `docs/decisions/0005-demo-schedule.md`, not a term of the loss.
+Groups are `{PRUNE['structure']}` with
 p × q = {PRUNE['p']} × {PRUNE['q']} unless a row says otherwise. *Cycles* are the cycle model's, for
 the encoder at 128 tokens on the 12 × 12 reference build.
 """

@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class DivergedError(InputError):
+    """The loss, or a weight, is no number any more: there is nothing to go on from."""
+
+
 def cut(text: str) -> str:
     """Text for a message: at most ``SHOWN`` characters, what cannot be printed escaped."""
     text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode()

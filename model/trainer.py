@@ -26,7 +26,7 @@ from sparseloom.model.checkpoint import quiet
 from sparseloom.model.config import TrainConfig
 from sparseloom.model.data import Collator, LengthSampler, RowDataset
 from sparseloom.model.encode import Encoder
-from sparseloom.model.errors import InputError, cut
+from sparseloom.model.errors import DivergedError, InputError, cut
 from sparseloom.model.heads import Head
 from sparseloom.model.pruner import STATE_FILE, GroupPruner
 from sparseloom.model.teacher import Teacher, hidden_loss
@@ -140,7 +140,7 @@ class SparseTrainer(Trainer):
         """One forward and backward pass; a loss that is no number stops the run."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
-            raise InputError(f"loss: expected a number, found {loss.item()} at step "
+            raise DivergedError(f"loss: expected a number, found {loss.item()} at step "
                              f"{self.state.global_step + 1} of {self.state.max_steps}; "
                              f"{self._cause(inputs)}")
         return loss
@@ -248,7 +248,7 @@ class SparseTrainer(Trainer):
         model.eval()
         for name, parameter in model.named_parameters():  # no loss tells of the last step
             if not torch.isfinite(parameter).all():
-                raise InputError(f"loss: expected a number to the end, found {name} not finite "
+                raise DivergedError(f"loss: expected a number to the end, found {name} not finite "
                                  f"after step {result.global_step} of {self.state.max_steps}; try "
                                  f"a lower learning rate than {self.args.learning_rate:g}")
         return result.global_step

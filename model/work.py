@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparseloom.model.errors import InputError
+from sparseloom.model.errors import DivergedError, InputError
 from sparseloom.model.write import write_whole
 
 NOTE = "run.json"
@@ -87,13 +87,14 @@ def working_folder(out_dir: str | Path, settings: Mapping[str, Any], *, restart:
     """A run's working folder, as :func:`open_work` opens it, until the result is written.
 
     When the block ends, nobody needs it any more. An error leaves it only where there is something
-    in it to go on from, so that wrong input can be put right and called again.
+    in it to go on from, so that wrong input can be put right and called again; a run that diverged
+    has nothing.
     """
     folder = open_work(out_dir, settings, restart=restart, main=main)
     try:
         yield folder
-    except BaseException:
-        if main and not _is_worth_keeping(folder):
+    except BaseException as error:
+        if main and (isinstance(error, DivergedError) or not _is_worth_keeping(folder)):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     if main:

@@ -1,4 +1,6 @@
 """Masks that meet a budget of cycles."""
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,7 @@ def test_cycles_are_the_model_s():
     masks = {"a": torch.ones(90, 40, dtype=torch.bool)}
     masks["a"][8:16] = False
     columns = [40, 0, *[40] * 10]
-    options = {"rows": 4, "cols": 8, "lanes": 4, "tokens": 32, "in_features": 40,
+    options: dict[str, Any] = {"rows": 4, "cols": 8, "lanes": 4, "tokens": 32, "in_features": 40,
                "out_features": 90}
     assert model_cycles(masks, ARRAY) == {"a": layer_cycles(columns, **options)}
     assert model_cycles(masks, ARRAY, raw={"a"}) == {"a": layer_cycles(columns, **options,

@@ -51,7 +51,7 @@ MEASURED = [
 ]
 
 
-def build(config):
+def build(config: ArrayConfig) -> dict[str, Any]:
     return {"rows": config.rows, "cols": config.cols, "lanes": config.post_lanes,
             "bus_bytes": config.bus_bytes, "act_words": config.act_words,
             "block_inputs": config.block_inputs}
@@ -101,12 +101,12 @@ def test_a_queue_hides_what_only_a_lone_layer_pays():
 
 
 def test_an_empty_strip_runs_a_column():
-    options = {**build(REFERENCE), "tokens": 12, "in_features": 32}
+    options: dict[str, Any] = {**build(REFERENCE), "tokens": 12, "in_features": 32}
     assert layer_cycles([0, 0], **options) == layer_cycles([1, 1], **options)
 
 
 def test_more_columns_never_take_less():
-    options = {**build(REFERENCE), "tokens": 36, "in_features": 384}
+    options: dict[str, Any] = {**build(REFERENCE), "tokens": 36, "in_features": 384}
     cycles = [layer_cycles([columns] * 4, **options) for columns in range(385)]
     assert cycles == sorted(cycles) and cycles[-1] > 2 * cycles[0]
 
