@@ -10,7 +10,7 @@ from typing import Any
 from bench.answers import expand
 from bench.folders import Folders, read_json
 from bench.locks import locked
-from bench.page import current_rows, render
+from bench.page import current_rows, over_seeds, render
 from bench.plan import METHOD_TASKS, METHODS, PLAN, Planned, is_current
 from bench.statistics import paired_bootstrap
 from sparseloom.model.write import write_whole
@@ -23,7 +23,8 @@ COMPARED_AT = 3.0
 
 def read_table(folders: Folders) -> dict[str, Any]:
     """The committed table; an empty one if there is none."""
-    return read_json(folders.table) or {"version": VERSION, "rows": [], "comparisons": []}
+    return read_json(folders.table) or {"version": VERSION, "rows": [], "comparisons": [],
+                                         "losses": []}
 
 
 def finished_rows(folders: Folders) -> dict[str, dict[str, Any]]:
@@ -57,8 +58,9 @@ def collect(folders: Folders, plan: Sequence[Planned] = PLAN) -> dict[str, Any]:
         table = {"version": VERSION, "rows": sorted(
             rows.values(), key=lambda row: (order.get(row["row"], len(order)), row["row"]))}
         answers = _merge_predictions(folders, table["rows"])
-        table["comparisons"] = _comparisons(read_table(folders)["comparisons"],
-                                            current_rows(table["rows"], plan), answers)
+        known, now = read_table(folders), current_rows(table["rows"], plan)
+        table["comparisons"] = _comparisons(known["comparisons"], now, answers)
+        table["losses"] = _losses(known.get("losses", []), now, answers)
         folders.results.mkdir(parents=True, exist_ok=True)
         write_whole(folders.table, format_table(table).encode())
         folders.page.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,8 @@ def format_table(table: Mapping[str, Any]) -> str:
         lines = ",\n".join("  " + _line(value) for value in values)
         return f"[\n{lines}\n ]" if lines else "[]"
     return (f'{{"version": {table["version"]},\n "rows": {block(table["rows"])},\n'
-            f' "comparisons": {block(table["comparisons"])}\n}}\n')
+            f' "comparisons": {block(table["comparisons"])},\n'
+            f' "losses": {block(table["losses"])}\n}}\n')
 
 
 def _line(value: Any) -> str:
@@ -139,10 +142,35 @@ def _merge_predictions(folders: Folders, rows: Sequence[Mapping[str, Any]],
     return found
 
 
+def _interval(known: dict[str, dict[str, Any]], what: Mapping[str, Any], metric: str,
+              wanted: Any, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+    """An interval over seeds, with what it is of; the same predictions are not drawn twice."""
+    of = hashlib.sha256(_line([metric, wanted, pairs]).encode()).hexdigest()[:16]
+    if of not in known:
+        known[of] = {**what, "metric": metric, "of": of, **paired_bootstrap(
+            metric, expand(wanted), [(expand(a), expand(b)) for a, b in pairs])}
+    return {**known[of]}
+
+
+def _losses(earlier: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]],
+            answers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Int8 minus dense of what differs by the seed alone, over all seeds."""
+    known = {one["of"]: dict(one) for one in earlier}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["row"] in answers:
+            groups.setdefault(over_seeds(row), []).append(row)
+    return [_interval(known, {"rows": name}, some[0]["metric"],
+                      answers[some[0]["row"]]["wanted"],
+                      [(answers[row["row"]]["int8"], answers[row["row"]]["dense"])
+                       for row in sorted(some, key=lambda row: row["seed"])])
+            for name, some in groups.items()]
+
+
 def _comparisons(earlier: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]],
                  answers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Reweighted minus each other method at 3×, int8, over the seeds that both have."""
-    known = {one["of"]: one for one in earlier}
+    known = {one["of"]: dict(one) for one in earlier}
     at = {(row["task"], row["method"], row["seed"]): row for row in rows
           if row["model"] == "minilm" and row["head"] != "cosine" and not row["label"]
           and row["compression"]["asked"] == COMPARED_AT and row["row"] in answers}
@@ -159,11 +187,6 @@ def _comparisons(earlier: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[st
             pairs = [(answers[a["row"]]["int8"], answers[b["row"]]["int8"])
                      for a, b in zip(first, second, strict=True)]
             wanted = answers[first[0]["row"]]["wanted"]
-            metric = first[0]["metric"]
-            of = hashlib.sha256(_line([metric, wanted, pairs]).encode()).hexdigest()[:16]
-            if of not in known:  # the same predictions give the same interval
-                known[of] = {"task": task, "metric": metric, "first": COMPARED, "second": method,
-                             "of": of, **paired_bootstrap(metric, expand(wanted), [
-                                 (expand(a), expand(b)) for a, b in pairs])}
-            found.append({**known[of]})
+            found.append(_interval(known, {"task": task, "first": COMPARED, "second": method},
+                                   first[0]["metric"], wanted, pairs))
     return found

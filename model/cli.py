@@ -169,11 +169,18 @@ def _task(ref: str | None, name: str | None, data_dir: Path | None, train_file: 
     return subset(task, rows, seed) if rows is not None else task
 
 
-def _train_config(file: FileSettings, sets: list[str] | None, arguments: dict[str, Any],
-                  **flags: Any) -> TrainConfig:
-    given = {name: value for name, value in arguments.items() if value is not None}
+def _train_config(file: FileSettings, sets: list[str] | None, *, epochs: float | None = None,
+                  max_steps: int | None = None, batch: int | None = None,
+                  accumulate: int | None = None, learning_rate: float | None = None,
+                  seed: int | None = None, save_steps: int | None = None,
+                  **ours: Any) -> TrainConfig:
+    """Settings of training: flags over the file; those of transformers by its own names."""
+    flags = {"num_train_epochs": epochs, "max_steps": max_steps,
+             "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate,
+             "learning_rate": learning_rate, "seed": seed, "save_steps": save_steps}
+    given = {name: value for name, value in flags.items() if value is not None}
     both = {**file.arguments, **parse_set(sets or []), **given}
-    return merged(TrainConfig, "train", file, {**flags, "arguments": both})
+    return merged(TrainConfig, "train", file, {**ours, "arguments": both})
 
 
 @app.command()
@@ -195,10 +202,8 @@ def finetune(
     on when it is called the same way again.
     """
     train = _train_config(
-        read_settings(config), sets,
-        {"num_train_epochs": epochs, "max_steps": max_steps,
-         "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate,
-         "learning_rate": learning_rate, "seed": seed, "save_steps": save_steps},
+        read_settings(config), sets, epochs=epochs, max_steps=max_steps, batch=batch,
+        accumulate=accumulate, learning_rate=learning_rate, seed=seed, save_steps=save_steps,
         distil=distil, distil_hidden=distil_hidden, precision=precision, max_tokens=max_tokens)
     rows = _task(task, task_name, data_dir, train_file, validation_file, head, train_rows,
                  train.seed)
@@ -283,11 +288,9 @@ def prune(
         "milestones": tuple(milestone) if milestone else None, "prune_at": prune_at,
         "gradual": gradual, "saliency": saliency, "reconstruct": reconstruct})
     train = _train_config(
-        file, sets,
-        {"num_train_epochs": epochs, "max_steps": max_steps,
-         "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulate,
-         "learning_rate": learning_rate, "seed": seed, "save_steps": save_steps},
-        distil=distil, distil_hidden=distil_hidden, precision=precision, max_tokens=max_tokens)
+        file, sets, epochs=epochs, max_steps=max_steps, batch=batch, accumulate=accumulate,
+        learning_rate=learning_rate, seed=seed, save_steps=save_steps, distil=distil,
+        distil_hidden=distil_hidden, precision=precision, max_tokens=max_tokens)
     found = _task(task, task_name, data_dir, train_file, validation_file, head, train_rows,
                   train.seed)
     from sparseloom.model.flow import prune_checkpoint
@@ -338,8 +341,8 @@ def quantize(
     shape = merged(PruneConfig, "prune", file,
                    {"structure": structure, "p": p, "q": q, "pad": pad})
     train = _train_config(
-        file, sets, {"per_device_train_batch_size": batch, "seed": seed}, distil=distil,
-        distil_hidden=distil_hidden, precision=precision)
+        file, sets, batch=batch, seed=seed, distil=distil, distil_hidden=distil_hidden,
+        precision=precision)
     rows = _task(task, task_name, data_dir, train_file, validation_file,
                  head or _known_head(checkpoint), train_rows, quantize_config.seed)
     from sparseloom.model.flow import quantize_checkpoint

@@ -21,11 +21,7 @@ from collections.abc import Sequence
 import torch
 
 from sparseloom.model.errors import InputError
-
-
-def group_size(structure: str, p: int, q: int) -> tuple[int, int]:
-    """Outputs and inputs of one group."""
-    return {"column": (p, 1), "block": (p, q), "row": (1, q)}[structure]
+from sparseloom.model.masks import group_size
 
 
 def check_blocks(name: str, shape: Sequence[int], p: int, q: int, pad: bool = False) -> None:

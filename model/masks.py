@@ -26,7 +26,7 @@ MAX_WEIGHTS = 1 << 32
 
 
 def group_size(structure: str, p: int, q: int) -> tuple[int, int]:
-    """Outputs and inputs of one group, as in :mod:`sparseloom.model.groups`, without torch."""
+    """Outputs and inputs of one group."""
     return {"column": (p, 1), "block": (p, q), "row": (1, q)}[structure]
 
 
@@ -214,11 +214,6 @@ def check_masks(weights: Mapping[str, Any], masks: Mapping[str, Any]) -> None:
     """
     for name, problem in _breaches(weights, masks):
         raise InputError(f"layer {cut(name)}: expected {problem}")
-
-
-def masks_hold(weights: Mapping[str, Any], masks: Mapping[str, Any]) -> bool:
-    """Whether every dead weight is exactly 0; see :func:`check_masks`."""
-    return not any(True for _ in _breaches(weights, masks))
 
 
 def _breaches(weights: Mapping[str, Any], masks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

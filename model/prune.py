@@ -15,10 +15,8 @@ import torch
 from sparseloom.model.config import PruneConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.groups import (
-    check_blocks,
     expand_groups,
     group_grid,
-    group_rms,
     group_sizes,
 )
 
@@ -262,42 +260,6 @@ def _expanded(alive: Mapping[str, torch.Tensor], shapes: Shapes, config: PruneCo
               ) -> Iterator[tuple[str, torch.Tensor]]:
     for name, grid in alive.items():
         yield name, expand_groups(grid, config.structure, config.p, config.q, shapes[name])
-
-
-def prune_layers(weights: Mapping[str, torch.Tensor], config: PruneConfig,
-                 inputs: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
-    """Masks by the root mean square of each group.
-
-    Parameters
-    ----------
-    weights : mapping of str to Tensor of shape (N, K)
-    config : PruneConfig
-    inputs : mapping of str to Tensor of shape (K,), optional
-        Mean square of each layer's inputs, for ``saliency="activation"``.
-
-    Returns
-    -------
-    dict of str to Tensor of bool, shape (N, K)
-
-    Raises
-    ------
-    InputError
-        If p or q do not divide a layer and ``config.pad`` is not set, or nothing of it would
-        survive.
-    """
-    seen = (inputs or {}) if config.saliency == "activation" else {}
-    strengths = {}
-    for name, weight in weights.items():
-        check_blocks(name, weight.shape, config.p, config.q, config.pad)
-        strengths[name] = group_rms(weight.detach(), config.structure, config.p, config.q,
-                                    seen.get(name))
-    return prune_masks(strengths, {name: weight.shape for name, weight in weights.items()}, config)
-
-
-def prune_layer(name: str, weight: torch.Tensor, config: PruneConfig,
-                inputs: torch.Tensor | None = None) -> torch.Tensor:
-    """Mask of one Linear, bool of shape (N, K). See :func:`prune_layers`."""
-    return prune_layers({name: weight}, config, None if inputs is None else {name: inputs})[name]
 
 
 def compression_of(masks: Mapping[str, torch.Tensor]) -> float:

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from bench import glue
-from bench.collect import collect, format_table, missing_rows, read_table, read_trials
+from bench.collect import (
+    collect,
+    finished_rows,
+    format_table,
+    missing_rows,
+    read_table,
+    read_trials,
+)
 from bench.folders import Folders, write_json
 from bench.measure import Stages, measure, measure_into, with_changes
 from bench.page import render
@@ -120,6 +127,24 @@ def test_collected_rows_survive_an_empty_build_folder(folders, runner):
     assert len(missing_rows(folders)) == len(PLAN) - 2
     make(folders, runner, "minilm-stsb-lasso-3x-s1")
     assert [one["second"] for one in collect(folders)["comparisons"]] == ["lasso", "random"]
+
+
+def test_losses_are_of_all_seeds_together(folders, runner):
+    make(folders, runner, "minilm-cola-reweighted-2x-s1", "minilm-cola-reweighted-5x-s1")
+    alone = {one["rows"]: one for one in collect(folders)["losses"]}
+    rows = finished_rows(folders)
+    assert set(alone) == {"minilm-cola-reweighted-2x", "minilm-cola-reweighted-5x"}
+    for name, one in alone.items():  # of one seed, the row's own interval
+        own = rows[f"{name}-s1"]["int8_minus_dense"]
+        assert {key: one[key] for key in own} == own
+    make(folders, runner, "minilm-cola-reweighted-2x-s2")
+    both = next(one for one in collect(folders)["losses"]
+                if one["rows"] == "minilm-cola-reweighted-2x")
+    each = [row["int8_minus_dense"]["difference"]
+            for name, row in finished_rows(folders).items()
+            if name.startswith("minilm-cola-reweighted-2x")]
+    assert both["seeds"] == len(each) == 2
+    assert both["difference"] == pytest.approx(sum(each) / 2, abs=0.002)
 
 
 def test_the_table_has_a_row_a_line(folders, runner):

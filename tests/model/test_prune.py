@@ -8,17 +8,29 @@ import torch
 
 from sparseloom.model.config import PruneConfig
 from sparseloom.model.errors import InputError
-from sparseloom.model.groups import group_grid, group_rms, group_sizes
+from sparseloom.model.groups import check_blocks, group_grid, group_rms, group_sizes
 from sparseloom.model.prune import (
     MIN_SHARE,
     choose_groups,
     compression_of,
     densities_of,
-    prune_layer,
-    prune_layers,
     prune_masks,
     rank_groups,
 )
+
+
+def prune_layers(weights, config, inputs=None):
+    """Masks by the root mean square of each group, as the pruner has them."""
+    seen = (inputs or {}) if config.saliency == "activation" else {}
+    strengths = {}
+    for name, weight in weights.items():
+        check_blocks(name, weight.shape, config.p, config.q, config.pad)
+        strengths[name] = group_rms(weight, config.structure, config.p, config.q, seen.get(name))
+    return prune_masks(strengths, {name: weight.shape for name, weight in weights.items()}, config)
+
+
+def prune_layer(name, weight, config, inputs=None):
+    return prune_layers({name: weight}, config, None if inputs is None else {name: inputs})[name]
 
 
 def strips(mask, p):
