@@ -38,8 +38,8 @@ def test_other_models_and_sentence_vectors():
     assert [row.name for row in must(model="minilm-roberta")] == [
         "minilm-roberta-stsb-reweighted-2x-s1"]
     assert {(row.compression, row.seed) for row in must(head="cosine")} == {
-        (compression, seed) for compression in (2.0, 5.0) for seed in (1, 2, 3)}
-    assert len([row for row in PLAN if row.must]) == 80
+        (2.0, 1), (5.0, 1)}
+    assert len([row for row in PLAN if row.must]) == 76
 
 
 def test_priorities():
