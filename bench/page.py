@@ -70,13 +70,14 @@ Scores are × 100 on GLUE's validation rows, read once a row; the primary metric
 trained on with the same steps, data and distillation as a pruned row, but not pruned. *Loss* is
 dense minus int8, so it includes quantisation; a negative loss is a gain. ± is the standard
 deviation over seeds. Intervals are 95 % of a paired bootstrap over validation rows (2,000
-resamples); the seed's own spread is in the standard deviation. Learning rates, the only settings
-that were tried so far, were chosen on a part of STS-B's training rows with the reweighted method
-(`bench/README.md`) and are used for all tasks and methods; calibration uses training rows. The
-penalty is the decoupled step of `docs/decisions/0005-demo-schedule.md`, not a term of the loss.
-Groups are `{PRUNE['structure']}` with
-p × q = {PRUNE['p']} × {PRUNE['q']} unless a row says otherwise. *Cycles* are the cycle model's, for
-the encoder at 128 tokens on the 12 × 12 reference build.
+resamples); the seed's own spread is in the standard deviation. Rates, p and the weight of hidden
+states were chosen on a part of STS-B's training rows with the reweighted method (*What was tried*,
+`bench/README.md`) and are used for all tasks and methods; λ and the prune's time were hardly varied.
+Calibration uses training rows. The penalty is the decoupled step of
+`docs/decisions/0005-demo-schedule.md`, not a term of the loss.
+Groups are `{PRUNE['structure']}` with p × q = {PRUNE['p']} × {PRUNE['q']} unless a row says
+otherwise. *Cycles* are the cycle model's, for the encoder at 128 tokens on the 12 × 12 reference
+build.
 """
 
 

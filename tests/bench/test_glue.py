@@ -161,7 +161,7 @@ def test_the_page_comes_from_the_table_alone(folders, runner):
     collect(folders)
     page = folders.page.read_text()
     assert render(json.loads(folders.table.read_text()), read_trials(folders), PLAN) == page
-    assert "30 of 80 rows" in page
+    assert "30 of 76 rows" in page
     assert "`minilm-mrpc-reweighted-2x-s2`" in page.partition("## What is missing")[2]
     assert "`minilm-mrpc-reweighted-2x-s1`" not in page.partition("## What is missing")[2]
     assert "Reweighted against magnitude" in page
