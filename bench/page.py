@@ -72,7 +72,7 @@ dense minus int8, so it includes quantisation; a negative loss is a gain. ± is 
 deviation over seeds. Intervals are 95 % of a paired bootstrap over validation rows (2,000
 resamples); the seed's own spread is in the standard deviation. Rates, p and the weight of hidden
 states were chosen on a part of STS-B's training rows with the reweighted method (*What was tried*,
-`bench/README.md`) and are used for all tasks and methods; λ and the prune's time were hardly varied.
+`bench/README.md`) and are used for all tasks and methods; λ was not varied.
 Calibration uses training rows. The penalty is the decoupled step of
 `docs/decisions/0005-demo-schedule.md`, not a term of the loss.
 Groups are `{PRUNE['structure']}` with p × q = {PRUNE['p']} × {PRUNE['q']} unless a row says
