@@ -221,7 +221,8 @@ class TrainConfig:
         Weight of the dense teacher's answer in the loss, 0 to 1; the rest is the label.
     distil_hidden : float
         Weight of the teacher's hidden states, which is added: relative squared error of each
-        encoder layer's output.
+        encoder layer's output. Large, since the error is a share of the teacher's own size: 25
+        was best of 1, 5, 25 and 100 where it was tried (``bench/README.md``).
     temperature : float
         Of the softened classes that a student learns from its teacher.
     dropout : bool
@@ -254,7 +255,7 @@ class TrainConfig:
     head_steps: int | None = None
     penalty_rate: float = 0.5
     distil: float = 0.5
-    distil_hidden: float = 1.0
+    distil_hidden: float = 25.0
     temperature: float = 2.0
     dropout: bool = False
     max_tokens: int = 128
