@@ -35,7 +35,7 @@ from sparseloom.model.export import (
 from sparseloom.model.flow import quantize_checkpoint
 from sparseloom.model.folder import is_ours
 from sparseloom.model.layers import base_model
-from sparseloom.model.masks import masks_hold, read_masks
+from sparseloom.model.masks import check_masks, read_masks
 
 from .tiny import LAYER_NAMES, class_task, regression_task, similarity_task, tiny_checkpoint
 
@@ -86,7 +86,7 @@ def test_written_and_read(written):
     assert found.examples[0] == task.validation[0].sentences
     masks = read_masks(written)
     assert masks is not None and list(masks) == LAYER_NAMES["bert"]
-    assert masks_hold({name: model.get_submodule(name).weight for name in masks}, masks)
+    check_masks({name: model.get_submodule(name).weight for name in masks}, masks)
 
 
 def test_card(written):
