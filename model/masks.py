@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -212,25 +212,25 @@ def check_masks(weights: Mapping[str, Any], masks: Mapping[str, Any]) -> None:
     InputError
         Names the first layer that does not hold, and how many of its weights.
     """
-    for name, problem in _breaches(weights, masks):
-        raise InputError(f"layer {cut(name)}: expected {problem}")
-
-
-def _breaches(weights: Mapping[str, Any], masks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, mask in masks.items():
-        weight = weights.get(name)
+        weight, problem = weights.get(name), None
         if weight is None:
-            yield name, "a weight for its mask, found none"
+            problem = "a weight for its mask, found none"
         elif tuple(weight.shape) != tuple(mask.shape):
-            yield name, (f"shape {tuple(mask.shape)} as its mask has, "
-                         f"found {tuple(weight.shape)}")
-        else:
-            other = weight != 0  # NaN, too
-            if hasattr(mask, "detach") and hasattr(weight, "detach"):
-                mask = mask.to(weight.device)  # all of it stays where the weights are
-            elif hasattr(mask, "detach") or hasattr(weight, "detach"):
-                mask, other = (np.asarray(value.cpu() if hasattr(value, "detach") else value)
-                               for value in (mask, other))
-            wrong = int((other & ~mask).sum())
-            if wrong:
-                yield name, f"zeros where its mask is dead, found {wrong} other weights"
+            problem = (f"shape {tuple(mask.shape)} as its mask has, "
+                       f"found {tuple(weight.shape)}")
+        elif wrong := _alive_outside(weight, mask):
+            problem = f"zeros where its mask is dead, found {wrong} other weights"
+        if problem:
+            raise InputError(f"layer {cut(name)}: expected {problem}")
+
+
+def _alive_outside(weight: Any, mask: Any) -> int:
+    """Weights that are not exactly zero where the mask is dead."""
+    other = weight != 0  # NaN, too
+    if hasattr(mask, "detach") and hasattr(weight, "detach"):
+        mask = mask.to(weight.device)  # all of it stays where the weights are
+    elif hasattr(mask, "detach") or hasattr(weight, "detach"):
+        mask, other = (np.asarray(value.cpu() if hasattr(value, "detach") else value)
+                       for value in (mask, other))
+    return int((other & ~mask).sum())

@@ -7,18 +7,14 @@ compression leaves, so a search over compressions sorts only once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from sparseloom.model.config import PruneConfig
 from sparseloom.model.errors import InputError
-from sparseloom.model.groups import (
-    expand_groups,
-    group_grid,
-    group_sizes,
-)
+from sparseloom.model.groups import expand_groups, group_grid, group_sizes
 
 MIN_SHARE = 0.02
 """Of a layer's groups, which survive scope ``global`` however weak: a dead layer cannot recover."""
@@ -253,13 +249,8 @@ def choose_groups(strengths: Mapping[str, torch.Tensor], shapes: Shapes,
 def prune_masks(strengths: Mapping[str, torch.Tensor], shapes: Shapes,
                 config: PruneConfig) -> dict[str, torch.Tensor]:
     """Weights that survive: :func:`choose_groups`, expanded to bool of shape (N, K)."""
-    return dict(_expanded(choose_groups(strengths, shapes, config), shapes, config))
-
-
-def _expanded(alive: Mapping[str, torch.Tensor], shapes: Shapes, config: PruneConfig,
-              ) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, grid in alive.items():
-        yield name, expand_groups(grid, config.structure, config.p, config.q, shapes[name])
+    return {name: expand_groups(grid, config.structure, config.p, config.q, shapes[name])
+            for name, grid in choose_groups(strengths, shapes, config).items()}
 
 
 def compression_of(masks: Mapping[str, torch.Tensor]) -> float:
