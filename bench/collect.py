@@ -60,7 +60,7 @@ def collect(folders: Folders, plan: Sequence[Planned] = PLAN) -> dict[str, Any]:
         answers = _merge_predictions(folders, table["rows"])
         known, now = read_table(folders), current_rows(table["rows"], plan)
         table["comparisons"] = _comparisons(known["comparisons"], now, answers)
-        table["losses"] = _losses(known.get("losses", []), now, answers)
+        table["losses"] = _losses(known["losses"], now, answers)
         folders.results.mkdir(parents=True, exist_ok=True)
         write_whole(folders.table, format_table(table).encode())
         folders.page.parent.mkdir(parents=True, exist_ok=True)
@@ -142,35 +142,43 @@ def _merge_predictions(folders: Folders, rows: Sequence[Mapping[str, Any]],
     return found
 
 
-def _interval(known: dict[str, dict[str, Any]], what: Mapping[str, Any], metric: str,
-              wanted: Any, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """An interval over seeds, with what it is of; the same predictions are not drawn twice."""
+def _interval(known: dict[str, Mapping[str, Any]], what: Mapping[str, Any], metric: str,
+              wanted: Any, pairs: Sequence[tuple[Any, Any]],
+              own: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """An interval over seeds, with what it is of.
+
+    The same predictions are not drawn twice, whosever they are, nor is what a single row knows of
+    itself (``own``).
+    """
     of = hashlib.sha256(_line([metric, wanted, pairs]).encode()).hexdigest()[:16]
     if of not in known:
-        known[of] = {**what, "metric": metric, "of": of, **paired_bootstrap(
-            metric, expand(wanted), [(expand(a), expand(b)) for a, b in pairs])}
-    return {**known[of]}
+        known[of] = {"metric": metric, "of": of, **(own or paired_bootstrap(
+            metric, expand(wanted), [(expand(a), expand(b)) for a, b in pairs]))}
+    return {**known[of], **what}
 
 
 def _losses(earlier: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]],
-            answers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+            answers: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Int8 minus dense of what differs by the seed alone, over all seeds."""
-    known = {one["of"]: dict(one) for one in earlier}
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
+    known = {one["of"]: one for one in earlier}
+    series: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
         if row["row"] in answers:
-            groups.setdefault(over_seeds(row), []).append(row)
-    return [_interval(known, {"rows": name}, some[0]["metric"],
-                      answers[some[0]["row"]]["wanted"],
-                      [(answers[row["row"]]["int8"], answers[row["row"]]["dense"])
-                       for row in sorted(some, key=lambda row: row["seed"])])
-            for name, some in groups.items()]
+            series.setdefault(over_seeds(row), []).append(row)
+    found = []
+    for name, some in series.items():
+        pairs = [(answers[row["row"]]["int8"], answers[row["row"]]["dense"]) for row in some]
+        first = some[0]
+        found.append(_interval(known, {"rows": name}, first["metric"],
+                               answers[first["row"]]["wanted"], pairs,
+                               first["int8_minus_dense"] if len(some) == 1 else None))
+    return found
 
 
 def _comparisons(earlier: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]],
-                 answers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+                 answers: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Reweighted minus each other method at 3×, int8, over the seeds that both have."""
-    known = {one["of"]: dict(one) for one in earlier}
+    known = {one["of"]: one for one in earlier}
     at = {(row["task"], row["method"], row["seed"]): row for row in rows
           if row["model"] == "minilm" and row["head"] != "cosine" and not row["label"]
           and row["compression"]["asked"] == COMPARED_AT and row["row"] in answers}

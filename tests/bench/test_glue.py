@@ -147,6 +147,19 @@ def test_losses_are_of_all_seeds_together(folders, runner):
     assert both["difference"] == pytest.approx(sum(each) / 2, abs=0.002)
 
 
+def test_equal_answers_keep_their_own_names(folders, runner):
+    """As of two methods that both give the commonest class: one interval, two lines."""
+    names = [f"minilm-mrpc-{method}-3x-s1" for method in ("reweighted", "lasso", "random")]
+    make(folders, runner, *names)
+    answers = folders.predictions(names[1]).read_bytes()
+    folders.predictions(names[2]).write_bytes(answers)
+    table = collect(folders)
+    assert [one["second"] for one in table["comparisons"]] == ["lasso", "random"]
+    assert table["comparisons"][0]["of"] == table["comparisons"][1]["of"]
+    assert [one["rows"] for one in table["losses"]] == [name[:-3] for name in names]
+    assert collect(folders) == table
+
+
 def test_the_table_has_a_row_a_line(folders, runner):
     make(folders, runner, "minilm-stsb-random-3x-s1", "minilm-mrpc-reweighted-2x-s1")
     collect(folders)
