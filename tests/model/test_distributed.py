@@ -83,8 +83,12 @@ def test_the_same_masks_and_weights(done, case, way):
     notes = [json.loads((folder / "pruning.json").read_text()) for folder in (one, other)]
     assert [note["steps"] for note in notes] == [STEPS, STEPS]
     assert notes[0]["reweightings"] == notes[1]["reweightings"]
-    # Two almost equal answers of twenty may change places: 0.001 of Spearman for each pair.
-    assert notes[0]["score"]["pruned"] == pytest.approx(notes[1]["score"]["pruned"], abs=5e-3)
+    scores, others = (note["score"]["pruned"] for note in notes)
+    assert scores.keys() == others.keys()
+    for metric, score in scores.items():
+        # Two almost equal answers of twenty may change places: 0.001 of Spearman for each pair.
+        close = 5e-3 if metric == "spearman" else 1e-3
+        assert score == pytest.approx(others[metric], abs=close), metric
 
 
 def test_one_process_speaks(done):
