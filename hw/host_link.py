@@ -137,6 +137,16 @@ class HostLink(wiring.Component):
                 m.d.comb += expected.eq(0)
 
         bus = self.bus
+        lost = Signal()                         # the bus was silent: an answer may still come
+        m.d.comb += [bus.araddr.eq(args), bus.awaddr.eq(args), bus.wdata.eq(args[32:]),
+                     bus.wstrb.eq(0xF)]
+        needed = (header.length + self.bus_bytes - 1) // self.bus_bytes
+        for code, name in ((link.WEIGHTS, "weights"), (link.ACTS, "acts")):
+            m.d.comb += queues[name].w_data.eq(beat)
+            with m.If(kind == code):
+                m.d.comb += room.eq(queues[name].level + needed
+                                    <= self.stream_bytes // self.bus_bytes)
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [at.eq(0), wait.eq(0), head.eq(0), lane.eq(0)]
@@ -166,12 +176,19 @@ class HostLink(wiring.Component):
                             m.d.sync += [words.eq(self._hello(args, damaged)),
                                          left.eq(ANSWER_BYTES), self.session.eq(1)]
                             m.next = "WORDS"
-                        with m.Case(link.READ):
-                            m.d.sync += bus.arvalid.eq(1)
-                            m.next = "READ"
-                        with m.Case(link.WRITE):
-                            m.d.sync += [bus.awvalid.eq(1), bus.wvalid.eq(1)]
-                            m.next = "WRITE"
+                        with m.Case(link.READ, link.WRITE):
+                            with m.If(lost):
+                                m.d.sync += status.eq(link.SILENT)
+                                m.next = "HEADER"
+                            with m.Elif(args[len(bus.araddr):32] != 0):
+                                m.d.sync += status.eq(link.REFUSED)
+                                m.next = "HEADER"
+                            with m.Elif(kind == link.READ):
+                                m.d.sync += bus.arvalid.eq(1)
+                                m.next = "READ"
+                            with m.Else():
+                                m.d.sync += [bus.awvalid.eq(1), bus.wvalid.eq(1)]
+                                m.next = "WRITE"
                         with m.Case(link.RESULTS):
                             m.next = "RESULTS"
                             with m.If((args[:32] > self.data_bytes)
@@ -200,7 +217,7 @@ class HostLink(wiring.Component):
                         m.d.sync += [status.eq(link.REFUSED), left.eq(0)]
                     m.next = "WORDS"
                 with m.Elif(clock == BUS_CYCLES - 1):
-                    m.d.sync += [status.eq(link.SILENT), bus.arvalid.eq(0)]
+                    m.d.sync += [status.eq(link.SILENT), bus.arvalid.eq(0), lost.eq(1)]
                     m.next = "HEADER"
             with m.State("WRITE"):
                 with m.If(bus.awready):
@@ -214,16 +231,12 @@ class HostLink(wiring.Component):
                         m.d.sync += status.eq(link.REFUSED)
                     m.next = "HEADER"
                 with m.Elif(clock == BUS_CYCLES - 1):
-                    m.d.sync += [status.eq(link.SILENT), bus.awvalid.eq(0), bus.wvalid.eq(0)]
+                    m.d.sync += [status.eq(link.SILENT), bus.awvalid.eq(0), bus.wvalid.eq(0),
+                                 lost.eq(1)]
                     m.next = "HEADER"
-            m.d.comb += [
-                bus.araddr.eq(args), bus.awaddr.eq(args), bus.wdata.eq(args[32:]),
-                bus.wstrb.eq(0xF),
-            ]
-
             with m.State("RESET"):
                 m.d.comb += self.unit_reset.eq(1)
-                m.d.sync += clock.eq(clock + 1)
+                m.d.sync += [clock.eq(clock + 1), lost.eq(0)]
                 with m.If(clock == RESET_CYCLES - 1):
                     m.next = "HEADER"
 
@@ -238,12 +251,6 @@ class HostLink(wiring.Component):
                 with m.Else():
                     m.d.sync += status.eq(link.BUSY)
                     m.next = "HEADER"
-            for code, queue in ((link.WEIGHTS, queues["weights"]), (link.ACTS, queues["acts"])):
-                beats = self.stream_bytes // self.bus_bytes
-                needed = (header.length + self.bus_bytes - 1) // self.bus_bytes
-                with m.If(kind == code):
-                    m.d.comb += room.eq(queue.level + needed <= beats)
-                m.d.comb += queue.w_data.eq(beat)
             with m.State("FETCH"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(lane == 0):
