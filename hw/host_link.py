@@ -2,7 +2,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from sparseloom.hw.axi_lite import AxiLiteSignature, Response
 from sparseloom.hw.frames import HEADER_BYTES, FrameReceiver, FrameSender, HeaderLayout
@@ -22,7 +22,19 @@ ANSWER_BYTES = record_bytes(link.HELLO_ANSWER)
 """Longest data of an answer, results apart."""
 
 
-class HostLink(wiring.Component):
+def _unit_side(bus_bits: int) -> dict:
+    """Members that face the unit, and what happens."""
+    beat = beat_layout(bus_bits)
+    return {
+        "bus": Out(AxiLiteSignature()),
+        "weights": Out(stream.Signature(beat)), "acts": Out(stream.Signature(beat)),
+        "results": In(stream.Signature(result_beat_layout(bus_bits))),
+        "unit_reset": Out(1),
+        "session": Out(1), "asked": Out(1), "damaged": Out(1),
+    }
+
+
+class LinkEngine(wiring.Component):
     """Answers one question at a time, as :mod:`sparseloom.model.packed.link` has it.
 
     A question is looked at when it is there whole and its CRC held, and the answer before it has
@@ -35,8 +47,6 @@ class HostLink(wiring.Component):
     ----------
     bus_bits : int
         Width of a beat.
-    divisor : int
-        Cycles of a bit on the line.
     data_bytes : int
         Most data in a frame, 32 to ``link.MAX_DATA``.
     stream_bytes : int
@@ -47,9 +57,10 @@ class HostLink(wiring.Component):
 
     Members
     -------
-    rx : In(1)
-    tx : Out(1)
-        The line; ``rx`` belongs to no clock of ours.
+    i : In(stream of 8 bits, always_ready)
+    spoil : In(1)
+    o : Out(stream of 8 bits)
+        Bytes of the line, and that one was lost.
     bus : Out(AxiLiteSignature())
     weights, acts : Out(stream of beat_layout(bus_bits))
     results : In(stream of result_beat_layout(bus_bits))
@@ -65,39 +76,27 @@ class HostLink(wiring.Component):
         For sizes outside their limits.
     """
 
-    def __init__(self, *, bus_bits: int, divisor: int, data_bytes: int = link.MAX_DATA,
+    def __init__(self, *, bus_bits: int, data_bytes: int = link.MAX_DATA,
                  stream_bytes: int = 2048, idle_cycles: int = 1 << 24):
-        beat = beat_layout(bus_bits)
         bus_bytes = bus_bits // 8
         if not data_bytes <= stream_bytes < 1 << 16 or stream_bytes % bus_bytes:
             raise ValueError(f"stream_bytes must be a multiple of {bus_bytes} in "
                              f"{data_bytes}..65535, not {stream_bytes!r}")
         self.bus_bytes, self.data_bytes, self.stream_bytes = bus_bytes, data_bytes, stream_bytes
-        self._receive = UartReceiver(divisor=divisor)
-        self._transmit = UartTransmitter(divisor=divisor)
         self._frame = FrameReceiver(data_bytes=data_bytes, idle_cycles=idle_cycles)
         self._answer = FrameSender(data_bytes=data_bytes)
         super().__init__({
-            "rx": In(1, init=1), "tx": Out(1, init=1),
-            "bus": Out(AxiLiteSignature()),
-            "weights": Out(stream.Signature(beat)), "acts": Out(stream.Signature(beat)),
-            "results": In(stream.Signature(result_beat_layout(bus_bits))),
-            "unit_reset": Out(1),
-            "session": Out(1), "asked": Out(1), "damaged": Out(1),
+            "i": In(stream.Signature(8, always_ready=True)), "spoil": In(1),
+            "o": Out(stream.Signature(8)), **_unit_side(bus_bits),
         })
 
     def elaborate(self, platform):
         m = Module()
         frame, answer = self._frame, self._answer
-        m.submodules.receive = self._receive
-        m.submodules.transmit = self._transmit
         m.submodules.frame, m.submodules.answer = frame, answer
-        connect(m, self._receive.o, frame.i)
-        connect(m, answer.o, self._transmit.i)
-        m.d.comb += [
-            self._receive.rx.eq(self.rx), self.tx.eq(self._transmit.tx),
-            frame.spoil.eq(self._receive.broken), self.damaged.eq(frame.damaged),
-        ]
+        connect(m, flipped(self.i), frame.i)
+        connect(m, answer.o, flipped(self.o))
+        m.d.comb += [frame.spoil.eq(self.spoil), self.damaged.eq(frame.damaged)]
         nack = Signal()                         # a frame came damaged and nobody was told
         damaged = Signal(16)
         m.d.comb += answer.nack.eq(nack)
@@ -344,3 +343,43 @@ class HostLink(wiring.Component):
                   "damaged": damaged}
         return Cat(Const(value, bits) if isinstance(value := values[name], int) else value
                    for name, bits in link.HELLO_ANSWER)
+
+
+class HostLink(wiring.Component):
+    """:class:`LinkEngine` behind a serial line.
+
+    Parameters
+    ----------
+    divisor : int
+        Cycles of a bit on the line.
+    bus_bits, data_bytes, stream_bytes, idle_cycles : int
+        As in :class:`LinkEngine`, whose members but the bytes of the line are this component's.
+
+    Members
+    -------
+    rx : In(1)
+    tx : Out(1)
+        The line; ``rx`` belongs to no clock of ours.
+    """
+
+    def __init__(self, *, bus_bits: int, divisor: int, **sizes: int):
+        self._receive = UartReceiver(divisor=divisor)
+        self._transmit = UartTransmitter(divisor=divisor)
+        self._engine = LinkEngine(bus_bits=bus_bits, **sizes)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **_unit_side(bus_bits)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receive, m.submodules.transmit = self._receive, self._transmit
+        m.submodules.engine = engine = self._engine
+        connect(m, self._receive.o, engine.i)
+        connect(m, engine.o, self._transmit.i)
+        for name in ("bus", "weights", "acts", "results"):
+            connect(m, getattr(engine, name), flipped(getattr(self, name)))
+        m.d.comb += [
+            self._receive.rx.eq(self.rx), self.tx.eq(self._transmit.tx),
+            engine.spoil.eq(self._receive.broken),
+            *(getattr(self, name).eq(getattr(engine, name))
+              for name in ("unit_reset", "session", "asked", "damaged")),
+        ]
+        return m
