@@ -62,7 +62,8 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
     dict
         Plain data: ``file``, ``bytes``, ``device``, ``clock_mhz``, ``baud``, ``divisor``,
         ``fmax_mhz``, ``clocks`` (each clock's ``achieved`` and ``constraint``, MHz),
-        ``utilisation`` (cells used and there), ``seconds`` by step, ``seed``, ``config``, ``tools``.
+        ``utilisation`` (cells used and there), ``seconds`` by step, ``seed``, ``config`` and
+        ``tools``.
 
     Raises
     ------

@@ -1,12 +1,15 @@
 """The unit behind its host link, as a design for a board: an oscillator, a line, lights."""
+from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out, connect
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.generate import tidy
 from sparseloom.hw.host_link import HostLink
 from sparseloom.hw.pll import Ecp5Pll, PllSettings
+from sparseloom.hw.share_modules import share_modules
 from sparseloom.hw.unit import Unit
 from sparseloom.model.errors import InputError
 
@@ -109,3 +112,8 @@ class Board(wiring.Component):
         m.d.sync += [light.eq(shows[name])
                      for light, name in zip(self.lights, LIGHTS, strict=True)]
         return m
+
+
+def board_verilog(board: Board) -> str:
+    """The design as plain Verilog, module ``NAME``."""
+    return share_modules(tidy(verilog.convert(board, name=NAME, emit_src=False)))

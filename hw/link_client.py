@@ -1,5 +1,5 @@
 """The host's end of the link: questions that are asked until they are answered."""
-import random
+import secrets
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -63,7 +63,7 @@ class LinkClient:
 
     def __init__(self, transport: Transport, *, attempts: int = ATTEMPTS,
                  patience: float = PATIENCE,
-                 draw: Callable[[int], int] = random.SystemRandom().getrandbits):
+                 draw: Callable[[int], int] = secrets.randbits):
         self.transport, self.attempts, self.patience = transport, attempts, patience
         self.seen: Counter[str] = Counter()
         self.max_data = link.MAX_DATA
@@ -129,8 +129,8 @@ class LinkClient:
         trouble = ", ".join(f"{count} {what}" for what, count in (self.seen - before).items()
                             if what != "again")
         raise LinkError(
-            f"link, {name}: expected an answer within {self._limit(len(octets)):.2f} s in "
-            f"{self.attempts} attempts, found {trouble or 'none'} (right port, rate and bitstream?)")
+            f"link, {name}: expected an answer within {self._limit(len(octets)):.2g} s in "
+            f"{self.attempts} attempts, found {trouble or 'none'} (right port, rate, bitstream?)")
 
     def _limit(self, sent: int) -> float:
         longest = Splitter.LONGEST + 2
