@@ -116,7 +116,8 @@ class LinkClient:
         name = link.KINDS[kind][0]
         before = self.seen.copy()
         for attempt in range(self.attempts):
-            self.seen["again"] += attempt > 0
+            if attempt:
+                self.seen["again"] += 1
             self.transport.write(octets)
             answer = self._listen(question, len(octets))
             if answer is None:
