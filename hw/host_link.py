@@ -8,6 +8,7 @@ from sparseloom.hw.axi_lite import AxiLiteSignature, Response
 from sparseloom.hw.frames import HEADER_BYTES, FrameReceiver, FrameSender, HeaderLayout
 from sparseloom.hw.layouts import beat_layout, result_beat_layout
 from sparseloom.hw.memory import SimpleDualPort
+from sparseloom.hw.stream_break import StreamBreak
 from sparseloom.hw.uart import UartReceiver, UartTransmitter
 from sparseloom.model.packed import link
 from sparseloom.model.packed.codec import record_bytes
@@ -105,7 +106,7 @@ class LinkEngine(wiring.Component):
         with m.Elif(answer.idle & ~answer.send):
             m.d.sync += nack.eq(0)
 
-        queues = self._queues(m)
+        queues, results = self._queues(m)
         header = frame.header
         kind, flags = header.kind, header.flags
         sequence = Signal(8)                    # of the answer that is kept
@@ -278,13 +279,11 @@ class LinkEngine(wiring.Component):
                     m.next = "HEADER"
 
             # Results: whole beats, as many as are wanted and there.
-            results = queues["results"]
             with m.State("RESULTS"):
-                found = Signal(result_beat_layout(self.bus_bytes * 8))
-                m.d.comb += found.eq(results.r_data)
+                found = results.payload
                 m.next = "HEADER"
-                with m.If(~last & results.r_rdy & (length + self.bus_bytes <= args[:32])):
-                    m.d.comb += results.r_en.eq(1)
+                with m.If(~last & results.valid & (length + self.bus_bytes <= args[:32])):
+                    m.d.comb += results.ready.eq(1)
                     m.d.sync += [words.eq(found.data), last.eq(found.last), user.eq(found.user),
                                  left.eq(sum(found.keep[i] for i in range(self.bus_bytes)))]
                     m.next = "WORDS"
@@ -319,23 +318,31 @@ class LinkEngine(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _queues(self, m) -> dict:
-        """A queue for each stream, connected on the unit's side, emptied with the unit's reset."""
+    def _queues(self, m) -> tuple:
+        """A queue for each stream, emptied with the unit's reset.
+
+        Connected on the unit's side, and for results on the other too: their stream.
+        """
         beats = self.stream_bytes // self.bus_bytes
-        queues = {}
+        queues, found = {}, None
         for name in ("weights", "acts", "results"):
             port = getattr(self, name)
             queue = SyncFIFOBuffered(width=data.Layout.cast(port.payload.shape()).size,
                                      depth=beats)
             m.submodules[f"{name}_queue"] = ResetInserter(self.unit_reset)(queue)
             queues[name] = queue
+            # A block memory's words come late in the cycle.
+            behind = StreamBreak(port.payload.shape())
+            m.submodules[f"{name}_behind"] = ResetInserter(self.unit_reset)(behind)
+            m.d.comb += [behind.i.payload.eq(queue.r_data), behind.i.valid.eq(queue.r_rdy),
+                         queue.r_en.eq(behind.i.ready)]
             if name == "results":
                 m.d.comb += [queue.w_data.eq(port.payload), queue.w_en.eq(port.valid),
                              port.ready.eq(queue.w_rdy & ~self.unit_reset)]
+                found = behind.o
             else:
-                m.d.comb += [port.payload.eq(queue.r_data), port.valid.eq(queue.r_rdy),
-                             queue.r_en.eq(port.ready)]
-        return queues
+                connect(m, behind.o, flipped(port))
+        return queues, found
 
     def _hello(self, args, damaged):
         values = {"nonce": args[:32], "version": link.LINK_VERSION, "bus_bytes": self.bus_bytes,

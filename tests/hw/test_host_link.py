@@ -176,8 +176,8 @@ def test_a_full_queue_is_busy_and_takes_nothing():
         await hello(ctx, line)
         port = rig.link.weights
         await line.ask(ctx, 1, link.WEIGHTS, bytes(range(64)))
-        await line.ask(ctx, 2, link.WEIGHTS, bytes(64), status=link.BUSY)   # 8 beats, 4 places
-        await line.ask(ctx, 3, link.WEIGHTS, bytes(range(64, 96)))
+        await line.ask(ctx, 2, link.WEIGHTS, bytes(64), status=link.BUSY)   # 8 beats, 6 places
+        await line.ask(ctx, 3, link.WEIGHTS, bytes(range(64, 112)))
         await line.ask(ctx, 4, link.WEIGHTS, b"x" * 8, status=link.BUSY)
         await line.ask(ctx, 5, link.ACTS, b"y" * 64)                        # the other has room
         ctx.set(port.ready, 1)
@@ -194,7 +194,7 @@ def test_a_full_queue_is_busy_and_takes_nothing():
         assert ctx.get(port.payload.data) == int.from_bytes(b"w" * 8, "little")
 
     play(rig, line, bench)
-    assert b"".join(taken) == bytes(range(96))
+    assert b"".join(taken) == bytes(range(112))
 
 
 def test_results_keep_bytes_ends_and_marks():
