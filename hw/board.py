@@ -70,8 +70,7 @@ class Board(wiring.Component):
 
     def __init__(self, config: ArrayConfig, *, divisor: int, pll: PllSettings | None = None,
                  **sizes: int):
-        self.config, self.pll = config, pll
-        self._link = HostLink(bus_bits=config.bus_bits, divisor=divisor, **sizes)
+        self.config, self.pll, self.divisor, self.sizes = config, pll, divisor, sizes
         super().__init__({
             "clk": In(1), "button": In(1), "rx": In(1, init=1), "tx": Out(1, init=1),
             "lights": Out(len(LIGHTS)),
@@ -88,7 +87,8 @@ class Board(wiring.Component):
             m.d.comb += [pll.i.eq(self.clk), sync.clk.eq(pll.o), stop.eq(self.button | ~pll.locked)]
         m.submodules.reset = ResetSynchronizer(stop, domain="sync", stages=3)
 
-        m.submodules.link = link = self._link
+        m.submodules.link = link = HostLink(bus_bits=self.config.bus_bits, divisor=self.divisor,
+                                            **self.sizes)
         unit = Unit(self.config)
         m.submodules.unit = ResetInserter(link.unit_reset)(unit)
         connect(m, link.bus, unit.bus)

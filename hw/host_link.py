@@ -5,7 +5,13 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from sparseloom.hw.axi_lite import AxiLiteSignature, Response
-from sparseloom.hw.frames import HEADER_BYTES, FrameReceiver, FrameSender, HeaderLayout
+from sparseloom.hw.frames import (
+    HEADER_BYTES,
+    FrameReceiver,
+    FrameSender,
+    HeaderLayout,
+    check_data_bytes,
+)
 from sparseloom.hw.layouts import beat_layout, result_beat_layout
 from sparseloom.hw.memory import SimpleDualPort
 from sparseloom.hw.stream_break import StreamBreak
@@ -80,12 +86,12 @@ class LinkEngine(wiring.Component):
     def __init__(self, *, bus_bits: int, data_bytes: int = link.MAX_DATA,
                  stream_bytes: int = 2048, idle_cycles: int = 1 << 24):
         bus_bytes = bus_bits // 8
+        check_data_bytes(data_bytes)
         if not data_bytes <= stream_bytes < 1 << 16 or stream_bytes % bus_bytes:
             raise ValueError(f"stream_bytes must be a multiple of {bus_bytes} in "
                              f"{data_bytes}..65535, not {stream_bytes!r}")
         self.bus_bytes, self.data_bytes, self.stream_bytes = bus_bytes, data_bytes, stream_bytes
-        self._frame = FrameReceiver(data_bytes=data_bytes, idle_cycles=idle_cycles)
-        self._answer = FrameSender(data_bytes=data_bytes)
+        self.idle_cycles = idle_cycles
         super().__init__({
             "i": In(stream.Signature(8, always_ready=True)), "spoil": In(1),
             "o": Out(stream.Signature(8)), **_unit_side(bus_bits),
@@ -93,8 +99,9 @@ class LinkEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        frame, answer = self._frame, self._answer
-        m.submodules.frame, m.submodules.answer = frame, answer
+        m.submodules.frame = frame = FrameReceiver(data_bytes=self.data_bytes,
+                                                   idle_cycles=self.idle_cycles)
+        m.submodules.answer = answer = FrameSender(data_bytes=self.data_bytes)
         connect(m, flipped(self.i), frame.i)
         connect(m, answer.o, flipped(self.o))
         m.d.comb += [frame.spoil.eq(self.spoil), self.damaged.eq(frame.damaged)]
@@ -370,22 +377,21 @@ class HostLink(wiring.Component):
     """
 
     def __init__(self, *, bus_bits: int, divisor: int, **sizes: int):
-        self._receive = UartReceiver(divisor=divisor)
-        self._transmit = UartTransmitter(divisor=divisor)
-        self._engine = LinkEngine(bus_bits=bus_bits, **sizes)
+        self.divisor, self.bus_bits, self.sizes = divisor, bus_bits, sizes
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **_unit_side(bus_bits)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.receive, m.submodules.transmit = self._receive, self._transmit
-        m.submodules.engine = engine = self._engine
-        connect(m, self._receive.o, engine.i)
-        connect(m, engine.o, self._transmit.i)
+        m.submodules.receive = receive = UartReceiver(divisor=self.divisor)
+        m.submodules.transmit = transmit = UartTransmitter(divisor=self.divisor)
+        m.submodules.engine = engine = LinkEngine(bus_bits=self.bus_bits, **self.sizes)
+        connect(m, receive.o, engine.i)
+        connect(m, engine.o, transmit.i)
         for name in ("bus", "weights", "acts", "results"):
             connect(m, getattr(engine, name), flipped(getattr(self, name)))
         m.d.comb += [
-            self._receive.rx.eq(self.rx), self.tx.eq(self._transmit.tx),
-            engine.spoil.eq(self._receive.broken),
+            receive.rx.eq(self.rx), self.tx.eq(transmit.tx),
+            engine.spoil.eq(receive.broken),
             *(getattr(self, name).eq(getattr(engine, name))
               for name in ("unit_reset", "session", "asked", "damaged")),
         ]

@@ -5,6 +5,7 @@ Pins come from ``amaranth-boards``, which has them from the board's own constrai
 to an FT231X: 3 Mbaud at most (FTDI DS_FT231X, section 1.3).
 """
 from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import io
 from amaranth_boards import ulx3s
 
 from sparseloom.hw.board import Board
@@ -31,12 +32,17 @@ class Ulx3s(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.board = board = self.board
-        uart = platform.request("uart", 0)
+        uart = platform.request("uart", 0, dir="-")
+
+        def pin(name: str, direction: str, port) -> io.Buffer:
+            m.submodules[name] = buffer = io.Buffer(direction, port)
+            return buffer
+
         m.d.comb += [
-            board.clk.eq(platform.request("clk25", 0).i),
-            board.button.eq(platform.request("button_fire", 0).i),
-            board.rx.eq(uart.rx.i), uart.tx.o.eq(board.tx),
-            *(platform.request("led", place).o.eq(light)
+            board.clk.eq(pin("clk", "i", platform.request("clk25", 0, dir="-")).i),
+            board.button.eq(pin("button", "i", platform.request("button_fire", 0, dir="-")).i),
+            board.rx.eq(pin("rx", "i", uart.rx).i), pin("tx", "o", uart.tx).o.eq(board.tx),
+            *(pin(f"light_{place}", "o", platform.request("led", place, dir="-")).o.eq(light)
               for place, light in enumerate(board.lights)),
         ]
         return m
