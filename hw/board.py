@@ -10,6 +10,7 @@ from sparseloom.hw.generate import tidy
 from sparseloom.hw.host_link import HostLink
 from sparseloom.hw.pll import Ecp5Pll, PllSettings
 from sparseloom.hw.share_modules import share_modules
+from sparseloom.hw.uart import line
 from sparseloom.hw.unit import Unit
 from sparseloom.model.errors import InputError
 
@@ -72,7 +73,7 @@ class Board(wiring.Component):
                  **sizes: int):
         self.config, self.pll, self.divisor, self.sizes = config, pll, divisor, sizes
         super().__init__({
-            "clk": In(1), "button": In(1), "rx": In(1, init=1), "tx": Out(1, init=1),
+            "clk": In(1), "button": In(1), "rx": line(In), "tx": line(Out),
             "lights": Out(len(LIGHTS)),
         })
 

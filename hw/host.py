@@ -224,6 +224,7 @@ class Host:
                             f"found {version}")
         geometry, build = self.read("GEOMETRY"), self.read("BUILD")
         return ArrayConfig(
-            **geometry, bus_bits=8 * build["bus_bytes"], lanes=build["lanes"],
-            queue_depth=build["queue_depth"], max_k=self.read("MAX_K")["value"],
-            act_words=self.read("ACT_WORDS")["value"])
+            rows=geometry["rows"], cols=geometry["cols"], block_inputs=geometry["block_inputs"],
+            weight_bits=geometry["weight_bits"], bus_bits=8 * build["bus_bytes"],
+            lanes=build["lanes"], queue_depth=build["queue_depth"],
+            max_k=self.read("MAX_K")["value"], act_words=self.read("ACT_WORDS")["value"])

@@ -1,6 +1,6 @@
 """The board's end of the host link: questions from a serial line become the unit's traffic."""
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Shape, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,7 +15,7 @@ from sparseloom.hw.frames import (
 from sparseloom.hw.layouts import beat_layout, result_beat_layout
 from sparseloom.hw.memory import SimpleDualPort
 from sparseloom.hw.stream_break import StreamBreak
-from sparseloom.hw.uart import UartReceiver, UartTransmitter
+from sparseloom.hw.uart import UartReceiver, UartTransmitter, line
 from sparseloom.model.packed import link
 from sparseloom.model.packed.codec import record_bytes
 
@@ -334,7 +334,7 @@ class LinkEngine(wiring.Component):
         queues, found = {}, None
         for name in ("weights", "acts", "results"):
             port = getattr(self, name)
-            queue = SyncFIFOBuffered(width=data.Layout.cast(port.payload.shape()).size,
+            queue = SyncFIFOBuffered(width=Shape.cast(port.payload.shape()).width,
                                      depth=beats)
             m.submodules[f"{name}_queue"] = ResetInserter(self.unit_reset)(queue)
             queues[name] = queue
@@ -378,7 +378,7 @@ class HostLink(wiring.Component):
 
     def __init__(self, *, bus_bits: int, divisor: int, **sizes: int):
         self.divisor, self.bus_bits, self.sizes = divisor, bus_bits, sizes
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **_unit_side(bus_bits)})
+        super().__init__({"rx": line(In), "tx": line(Out), **_unit_side(bus_bits)})
 
     def elaborate(self, platform):
         m = Module()

@@ -13,6 +13,11 @@ def _check(divisor: int) -> None:
         raise ValueError(f"divisor must be at least {MIN_DIVISOR}, not {divisor!r}")
 
 
+def line(flow):
+    """Member of a signature for a serial line: high unless driven, and in reset."""
+    return flow(1, init=1)
+
+
 class UartReceiver(wiring.Component):
     """Receives bytes from a line of another clock.
 
@@ -45,15 +50,15 @@ class UartReceiver(wiring.Component):
         _check(divisor)
         self.divisor = divisor
         super().__init__({
-            "rx": In(1, init=1),
+            "rx": line(In),
             "o": Out(stream.Signature(8, always_ready=True)),
             "broken": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        line = Signal(init=1)
-        m.submodules.crossing = FFSynchronizer(self.rx, line, init=1)
+        level = Signal(init=1)
+        m.submodules.crossing = FFSynchronizer(self.rx, level, init=1)
         middle, apart = self.divisor // 2, max(1, self.divisor // 8)
         count = Signal(range(self.divisor))     # cycles of this bit
         samples = Signal(2)                     # the earlier two
@@ -61,7 +66,7 @@ class UartReceiver(wiring.Component):
         at = Signal(range(10))                  # 0: start, 1 to 8: data, 9: stop
         voted, decide = Signal(), Signal()
         m.d.comb += [
-            voted.eq((samples[0] & samples[1]) | (line & (samples[0] | samples[1]))),
+            voted.eq((samples[0] & samples[1]) | (level & (samples[0] | samples[1]))),
             decide.eq(count == middle + apart),
             self.o.payload.eq(bits),
         ]
@@ -69,14 +74,14 @@ class UartReceiver(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [count.eq(1), at.eq(0)]     # this cycle is the start bit's first
-                with m.If(~line):
+                with m.If(~level):
                     m.next = "BITS"
             with m.State("BITS"):
                 m.d.sync += count.eq(count + 1)
                 with m.If(count == self.divisor - 1):
                     m.d.sync += [count.eq(0), at.eq(at + 1)]
                 with m.If((count == middle - apart) | (count == middle)):
-                    m.d.sync += samples.eq(Cat(line, samples))
+                    m.d.sync += samples.eq(Cat(level, samples))
                 with m.If(decide):
                     with m.If((at == 0) & voted):
                         m.next = "IDLE"
@@ -88,7 +93,7 @@ class UartReceiver(wiring.Component):
                     with m.Elif(at != 0):
                         m.d.sync += bits.eq(Cat(bits[1:], voted))
             with m.State("HIGH"):
-                with m.If(line):
+                with m.If(level):
                     m.next = "IDLE"
         return m
 
@@ -119,7 +124,7 @@ class UartTransmitter(wiring.Component):
     def __init__(self, *, divisor: int):
         _check(divisor)
         self.divisor = divisor
-        super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
+        super().__init__({"i": In(stream.Signature(8)), "tx": line(Out)})
 
     def elaborate(self, platform):
         m = Module()

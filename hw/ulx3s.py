@@ -32,17 +32,21 @@ class Ulx3s(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.board = board = self.board
-        uart = platform.request("uart", 0, dir="-")
-
-        def pin(name: str, direction: str, port) -> io.Buffer:
+        def pin(name: str, direction: io.Direction, port) -> io.Buffer:
             m.submodules[name] = buffer = io.Buffer(direction, port)
             return buffer
 
+        def requested(name: str, place: int = 0):
+            return platform.request(name, place, dir="-")
+
+        uart = requested("uart")
+        into, out_of = io.Direction.Input, io.Direction.Output
         m.d.comb += [
-            board.clk.eq(pin("clk", "i", platform.request("clk25", 0, dir="-")).i),
-            board.button.eq(pin("button", "i", platform.request("button_fire", 0, dir="-")).i),
-            board.rx.eq(pin("rx", "i", uart.rx).i), pin("tx", "o", uart.tx).o.eq(board.tx),
-            *(pin(f"light_{place}", "o", platform.request("led", place, dir="-")).o.eq(light)
+            board.clk.eq(pin("clk", into, requested("clk25")).i),
+            board.button.eq(pin("button", into, requested("button_fire")).i),
+            board.rx.eq(pin("rx", into, uart.rx).i),
+            pin("tx", out_of, uart.tx).o.eq(board.tx),
+            *(pin(f"light_{place}", out_of, requested("led", place)).o.eq(light)
               for place, light in enumerate(board.lights)),
         ]
         return m

@@ -7,12 +7,15 @@ from amaranth.sim import Simulator
 
 from sparseloom.hw.board import LIGHTS, NAME, Board, bit_cycles, board_verilog
 from sparseloom.hw.config import ArrayConfig
-from sparseloom.hw.pll import pll_settings
+from sparseloom.hw.pll import PllSettings, pll_settings
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import link
 
 CONFIG = ArrayConfig(rows=2, cols=2, max_k=16, act_words=32, bus_bits=32)
-SIZES = {"divisor": 8, "data_bytes": 32, "stream_bytes": 64, "idle_cycles": 3000}
+
+
+def make(pll: PllSettings | None = None) -> Board:
+    return Board(CONFIG, pll=pll, divisor=8, data_bytes=32, stream_bytes=64, idle_cycles=3000)
 
 
 @pytest.mark.parametrize(("clock_mhz", "baud", "cycles"), [
@@ -29,8 +32,8 @@ def test_a_rate_that_does_not_fit_is_refused(clock_mhz, baud):
 
 def test_only_the_pll_differs_from_what_is_simulated():
     """The design that is simulated is the one that is built, but for the clock's source."""
-    plain = board_verilog(Board(CONFIG, **SIZES))
-    built = board_verilog(Board(CONFIG, pll=pll_settings(input_mhz=25, output_mhz=100), **SIZES))
+    plain = board_verilog(make())
+    built = board_verilog(make(pll_settings(input_mhz=25, output_mhz=100)))
     assert "EHXPLLL" in built
     assert "EHXPLLL" not in plain
 
@@ -46,7 +49,7 @@ def test_only_the_pll_differs_from_what_is_simulated():
 
 
 def test_reset_and_lights():
-    dut = Board(CONFIG, **SIZES)
+    dut = make()
     assert len(LIGHTS) == len(dut.lights)
 
     async def bench(ctx):

@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_encoder_matches(stall):
     assert bytes(seen) == expected
 
 
-def decode(line: list[int | str], *, idle_cycles: int = 50, stall: float = 0.0,
+def decode(line: Sequence[int | str], *, idle_cycles: int = 50, stall: float = 0.0,
            ) -> list[tuple[bytes, bool]]:
     """Frames out of the decoder, and whether each was called whole.
 

@@ -243,10 +243,12 @@ def test_results_keep_bytes_ends_and_marks():
 def test_a_question_asked_again_acts_once():
     rig = Rig()
     line, pushes, beats = Line(rig.link), [], []
+    assert rig.endpoint is not None
+    pushed = rig.endpoint.job_push.strobe
 
     async def count(ctx):
         async for _, _, strobe, valid, ready in ctx.tick().sample(
-                rig.endpoint.job_push.strobe, rig.link.acts.valid, rig.link.acts.ready):
+                pushed, rig.link.acts.valid, rig.link.acts.ready):
             pushes.append(strobe)
             beats.append(valid and ready)
 
