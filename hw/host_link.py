@@ -22,6 +22,9 @@ from sparseloom.model.packed.codec import record_bytes
 RESET_CYCLES = 16
 """Cycles for which RESET holds the unit in reset."""
 
+ROOM_CYCLES = 3
+"""Cycles until it is known whether a stream's queue has room."""
+
 BUS_CYCLES = 256
 """Cycles after which the register bus counts as silent."""
 
@@ -147,12 +150,18 @@ class LinkEngine(wiring.Component):
         lost = Signal()                         # the bus was silent: an answer may still come
         m.d.comb += [bus.araddr.eq(args), bus.awaddr.eq(args), bus.wdata.eq(args[32:]),
                      bus.wstrb.eq(0xF)]
-        needed = (header.length + self.bus_bytes - 1) // self.bus_bytes
+        # In steps, for the clock's sake. Queues only get emptier meanwhile, so late is safe.
+        needed = Signal(range(self.data_bytes // self.bus_bytes + 2))
+        m.d.sync += needed.eq((header.length + self.bus_bytes - 1) // self.bus_bytes)
         for code, name in ((link.WEIGHTS, "weights"), (link.ACTS, "acts")):
+            beats = self.stream_bytes // self.bus_bytes
+            level = queues[name].level
+            free = Signal(range(beats + 1), name=f"{name}_free")
+            fits = Signal(name=f"{name}_fits")
+            m.d.sync += [free.eq(beats - level), fits.eq(needed <= free)]
             m.d.comb += queues[name].w_data.eq(beat)
             with m.If(kind == code):
-                m.d.comb += room.eq(queues[name].level + needed
-                                    <= self.stream_bytes // self.bus_bytes)
+                m.d.comb += room.eq(fits)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -253,6 +262,8 @@ class LinkEngine(wiring.Component):
                 with m.If((header.length == 0) | ~whole):
                     m.d.sync += status.eq(link.BAD)
                     m.next = "HEADER"
+                with m.Elif(clock < ROOM_CYCLES):
+                    m.d.sync += clock.eq(clock + 1)
                 with m.Elif(room):
                     m.next = "FETCH"
                 with m.Else():
