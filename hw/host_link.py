@@ -146,6 +146,9 @@ class LinkEngine(wiring.Component):
             with m.Default():
                 m.d.comb += expected.eq(0)
 
+        more = Signal()                         # one more beat of results is within the limit
+        m.d.sync += more.eq(length + self.bus_bytes <= args[:len(length) + 1])
+
         bus = self.bus
         lost = Signal()                         # the bus was silent: an answer may still come
         m.d.comb += [bus.araddr.eq(args), bus.awaddr.eq(args), bus.wdata.eq(args[32:]),
@@ -300,7 +303,7 @@ class LinkEngine(wiring.Component):
             with m.State("RESULTS"):
                 found = results.payload
                 m.next = "HEADER"
-                with m.If(~last & results.valid & (length + self.bus_bytes <= args[:32])):
+                with m.If(~last & results.valid & more):
                     m.d.comb += results.ready.eq(1)
                     m.d.sync += [words.eq(found.data), last.eq(found.last), user.eq(found.user),
                                  left.eq(sum(found.keep[i] for i in range(self.bus_bytes)))]
