@@ -15,6 +15,9 @@ HeaderLayout = data.StructLayout(dict(link.HEADER))
 
 HEADER_BYTES = record_bytes(link.HEADER)
 
+CRC_SETTLES = 3
+"""Cycles from a byte until the CRC shows it, and whether it holds; at least what Crc32 needs."""
+
 NACK_LINE = link.Frame(sequence=0, kind=link.NACK | link.ANSWER, status=link.DAMAGED).encode()
 """What goes on the line when a frame came damaged."""
 
@@ -34,8 +37,9 @@ def check_data_bytes(data_bytes: int) -> None:
 class FrameReceiver(wiring.Component):
     """Holds one frame whose stuffing, size, length and CRC-32 hold, until it is released.
 
-    A frame that begins while one is held is lost, as if the line had lost it; the sender asks
-    again. A frame that is damaged, too long or incomplete is told by a pulse.
+    A frame that begins while one is held, or within 2 cycles of the end of the one before, is
+    lost, as if the line had lost it; the sender asks again. (Bytes of a line come further apart.)
+    A frame that is damaged, too long or incomplete is told by a pulse.
 
     Parameters
     ----------
@@ -88,10 +92,12 @@ class FrameReceiver(wiring.Component):
         header = Signal(HEADER_BYTES * 8)
         deaf, begun = Signal(), Signal()        # the frame under way began while one was held
         drop = Signal()
+        judging = Signal(CRC_SETTLES - 1)       # a frame ended so many cycles before
+        sized, spoilt = Signal(), Signal()      # of that frame
         m.d.comb += [
             decoder.spoil.eq(self.spoil),
             self.header.eq(header),
-            drop.eq(Mux(begun, deaf, self.held)),
+            drop.eq(Mux(begun, deaf, self.held | judging.any())),
             crc.valid.eq(decoder.o.valid & ~byte.end & ~drop),
             crc.data.eq(byte.data),
             # CRC and what is too long are written too, where there is room: nobody reads them.
@@ -100,25 +106,28 @@ class FrameReceiver(wiring.Component):
             words.write.en.eq(crc.valid & (count >= HEADER_BYTES)
                               & (count < HEADER_BYTES + self.data_bytes)),
         ]
-        m.d.sync += self.damaged.eq(0)
+        m.d.sync += [self.damaged.eq(0), judging.eq(judging << 1)]
         with m.If(self.release):
             m.d.sync += self.held.eq(0)
         with m.If(decoder.o.valid):
             m.d.sync += [begun.eq(~byte.end), deaf.eq(drop)]
             with m.If(byte.end):
                 m.d.sync += count.eq(0)
-                m.d.comb += crc.start.eq(1)
                 with m.If(~drop):
-                    whole = Signal()
-                    m.d.comb += whole.eq(
-                        ~byte.damaged & crc.residue_ok & (count >= link.OVERHEAD)
-                        & (count <= most) & (self.header.length == count - link.OVERHEAD))
-                    m.d.sync += [self.held.eq(whole), self.damaged.eq(~whole)]
+                    m.d.sync += [
+                        judging[0].eq(1), spoilt.eq(byte.damaged),
+                        sized.eq((count >= link.OVERHEAD) & (count <= most)
+                                 & (self.header.length == count - link.OVERHEAD)),
+                    ]
             with m.Elif(~drop):
                 with m.If(count <= most):
                     m.d.sync += count.eq(count + 1)
                 with m.If(count < HEADER_BYTES):
                     m.d.sync += header.eq(Cat(header[8:], byte.data))
+        with m.If(judging[-1]):
+            whole = Signal()
+            m.d.comb += [whole.eq(~spoilt & sized & crc.residue_ok), crc.start.eq(1)]
+            m.d.sync += [self.held.eq(whole), self.damaged.eq(~whole)]
         return m
 
 
@@ -195,7 +204,12 @@ class FrameSender(wiring.Component):
                     m.d.sync += at.eq(at + 1)
                     m.next = "READ"
                     with m.If(at == HEADER_BYTES - 1 + self.length):
-                        m.next = "CRC"
+                        m.next = "SETTLE"
+            with m.State("SETTLE"):
+                m.d.sync += behind.eq(behind + 1)
+                with m.If(behind == CRC_SETTLES - 1):
+                    m.d.sync += behind.eq(0)
+                    m.next = "CRC"
             with m.State("CRC"):
                 m.d.comb += [
                     encoder.i.valid.eq(1),

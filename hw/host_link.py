@@ -166,6 +166,7 @@ class LinkEngine(wiring.Component):
             with m.If(kind == code):
                 m.d.comb += room.eq(fits)
 
+        m.d.sync += self.unit_reset.eq(0)       # a register: it reaches all of the unit
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [at.eq(0), wait.eq(0), head.eq(0), lane.eq(0)]
@@ -254,8 +255,7 @@ class LinkEngine(wiring.Component):
                                  lost.eq(1)]
                     m.next = "HEADER"
             with m.State("RESET"):
-                m.d.comb += self.unit_reset.eq(1)
-                m.d.sync += [clock.eq(clock + 1), lost.eq(0)]
+                m.d.sync += [self.unit_reset.eq(1), clock.eq(clock + 1), lost.eq(0)]
                 with m.If(clock == RESET_CYCLES - 1):
                     m.next = "HEADER"
 

@@ -3,7 +3,8 @@ import random
 
 import pytest
 
-from sparseloom.hw.frames import NACK_LINE, FrameReceiver, FrameSender
+from sparseloom.hw.crc import Crc32
+from sparseloom.hw.frames import CRC_SETTLES, NACK_LINE, FrameReceiver, FrameSender
 from sparseloom.model.packed.codec import pack_record
 from sparseloom.model.packed.link import HEADER, Frame, Splitter
 from tests.hw.bench import run, watch
@@ -63,15 +64,15 @@ def test_receiver_takes_whole_frames_and_tells_of_others():
                            line[:5] + b"\x5a" + line[5:],                       # one too many
                            line[:-3] + b"\0"):                                  # cut short
                 await send(ctx, dut, spoilt)
-                await ctx.tick().repeat(3)
+                await ctx.tick().repeat(5)
                 assert not ctx.get(dut.held)
                 bad += 1
             await send(ctx, dut, line[:6])                    # half a frame, then silence
-            await ctx.tick().repeat(44)
+            await ctx.tick().repeat(47)
             bad += 1
             assert len(damaged) == bad
             await send(ctx, dut, line)
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(5)
             assert ctx.get(dut.held)
             await send(ctx, dut, Frame(sequence=99, kind=1, data=bytes(9)).encode())   # is lost
             await send(ctx, dut, b"\0\5\1\0")                                          # so is this
@@ -82,7 +83,7 @@ def test_receiver_takes_whole_frames_and_tells_of_others():
         # Data too long for this receiver, by a byte and by many.
         for size in (DATA + 1, DATA + 5, 1024):
             await send(ctx, dut, Frame(sequence=1, kind=1, data=b"\7" * size).encode())
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(5)
             assert not ctx.get(dut.held)
             bad += 1
         # Released in the middle of the next frame: that one is lost whole, the one behind is not.
@@ -92,16 +93,36 @@ def test_receiver_takes_whole_frames_and_tells_of_others():
         await send(ctx, dut, line[:5])
         await drop(ctx, dut)
         await send(ctx, dut, line[5:])
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(5)
         assert not ctx.get(dut.held)
         await send(ctx, dut, third.encode())
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(5)
         assert await read_frame(ctx, dut) == third
         assert len(damaged) == bad
 
     run(dut, bench, background=[count_damaged(dut, damaged)], max_cycles=20_000)
     assert seen == frames()
     assert len(damaged) == 5 * len(seen) + 3
+
+
+def test_the_crc_is_given_the_time_that_it_takes():
+    """Cycles from the last byte to a steady value and verdict."""
+    dut, verdicts = Crc32(1), []
+    packet = bytes(4) + (0x2144DF1C).to_bytes(4, "little")      # four zeros and their CRC
+
+    async def bench(ctx):
+        for byte in packet:
+            ctx.set(dut.valid, 1)
+            ctx.set(dut.data, byte)
+            await ctx.tick()
+        ctx.set(dut.valid, 0)
+        for _ in range(10):
+            verdicts.append((ctx.get(dut.value), ctx.get(dut.residue_ok)))
+            await ctx.tick()
+
+    run(dut, bench, max_cycles=50)
+    assert verdicts[-1][1], "the packet is good"
+    assert verdicts.index(verdicts[-1]) + 1 <= CRC_SETTLES
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])

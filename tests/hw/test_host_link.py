@@ -37,7 +37,7 @@ class Rig(wiring.Component):
 
 
 class Line:
-    """The host's side of the line, a byte a cycle at most, with pauses if asked."""
+    """The host's side of the line, a byte every second cycle, with pauses if asked."""
 
     def __init__(self, dut, stall=0.3):
         self.dut = dut
@@ -53,6 +53,7 @@ class Line:
             ctx.set(self.dut.i.valid, 1)
             await ctx.tick()
             ctx.set(self.dut.i.valid, 0)
+            await ctx.tick()
 
     async def listen(self, ctx):
         """Background: frames from the board."""
