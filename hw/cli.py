@@ -93,7 +93,7 @@ def bitstream(
     bus_bits: Annotated[int, typer.Option(
         help=f"Width of the streams inside: {_choice(BUS_BITS)}.")] = DEFAULTS.bus_bits,
     target: Annotated[str, typer.Option(
-        help=f"Technology of multipliers and memories: {_choice(TARGETS)}.")] = DEFAULTS.target,
+        help=f"Technology of multipliers and memories: {_choice(TARGETS)}.")] = TARGETS[-1],
     device: Annotated[str, typer.Option(help="FPGA of the board: 25k, 45k, 85k.")] = "85k",
     clock: Annotated[float, typer.Option(help="MHz of the unit, 100 or more.")] = 100.0,
     baud: Annotated[int, typer.Option(help="Of the serial line, 3000000 at most.")] = 1_000_000,
