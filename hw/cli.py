@@ -78,3 +78,82 @@ def verilog(
                    f"{size:.1f} MB of Verilog in {seconds:.1f} s")
         for file in files:
             typer.echo(f"  {file}")
+
+
+@app.command()
+def bitstream(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.bit", show_default=False,
+                                      help="The bitstream; its folder must be there.")],
+    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = 4,
+    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = 4,
+    max_k: Annotated[int, typer.Option(help="Longest dot product, in inputs.")] = DEFAULTS.max_k,
+    act_words: Annotated[int, typer.Option(
+        help="Words of ROWS bytes in each half of the activation buffer; at least MAX_K.",
+    )] = DEFAULTS.act_words,
+    bus_bits: Annotated[int, typer.Option(
+        help=f"Width of the streams inside: {_choice(BUS_BITS)}.")] = DEFAULTS.bus_bits,
+    target: Annotated[str, typer.Option(
+        help=f"Technology of multipliers and memories: {_choice(TARGETS)}.")] = TARGETS[-1],
+    device: Annotated[str, typer.Option(help="FPGA of the board: 25k, 45k, 85k.")] = "85k",
+    clock: Annotated[float, typer.Option(help="MHz of the unit, 100 or more.")] = 100.0,
+    baud: Annotated[int, typer.Option(help="Of the serial line, 3000000 at most.")] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Of placement.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Build the ULX3S's bitstream: the unit behind a serial host link (docs/link.md).
+
+    Minutes. Logs and reports lie in a folder beside FILE.bit. Exit code 1 and no bitstream if
+    timing is not met.
+    """
+    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, act_words=act_words,
+                         bus_bits=bus_bits, target=target)
+    from sparseloom.hw.bitstream import STEPS, BuildError, build_bitstream
+
+    log = Console(stderr=True)
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+                  console=log, transient=True, disable=not log.is_terminal) as progress:
+        task = progress.add_task("generating", total=None)
+
+        def entered(step: str) -> None:
+            title = f"{step} (step {STEPS.index(step) + 1} of {len(STEPS)})"
+            progress.update(task, description=title)
+            if not log.is_terminal:
+                log.print(title, highlight=False)
+
+        try:
+            report = build_bitstream(config, out, work=out.with_suffix(".build"), device=device,
+                                     clock_mhz=clock, baud=baud, seed=seed, entered=entered)
+        except BuildError as error:
+            log.print(f"error: {error}", highlight=False, soft_wrap=True, markup=False)
+            raise typer.Exit(1) from None
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        typer.echo(f"{report['file']}: {report['bytes']:,} bytes, {rows} × {cols} array at "
+                   f"{clock:g} MHz (up to {report['fmax_mhz']:g}), {baud} baud, "
+                   f"{sum(report['seconds'].values()):.0f} s")
+
+
+@app.command()
+def board(
+    port: Annotated[str, typer.Argument(show_default=False, help="Serial port of the board.")],
+    baud: Annotated[int, typer.Option(help="As the bitstream was built.")] = 1_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which unit a board holds. Exit code 1 if none answers."""
+    from sparseloom.hw.host import Host
+    from sparseloom.hw.link_client import LinkError
+    from sparseloom.hw.serial_line import SerialLine
+
+    line = SerialLine(port, baud=baud)
+    try:
+        config = Host(line).config.to_dict()
+    except LinkError as error:
+        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True,
+                                   markup=False)
+        raise typer.Exit(1) from None
+    finally:
+        line.close()
+    del config["target"]
+    typer.echo(json.dumps(config, indent=2) if as_json else
+               ", ".join(f"{name} {value}" for name, value in config.items()))

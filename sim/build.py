@@ -51,7 +51,7 @@ def cache_folder() -> Path:
 
 
 def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
-                    cache: Path | None = None) -> Build:
+                    cache: Path | None = None, bench: Path = BENCH) -> Build:
     """The simulator of a unit's Verilog, compiled unless the cache has it.
 
     Any number of processes may ask for one at the same time; one of them compiles.
@@ -66,6 +66,8 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         Able to write waveforms: slower, kept apart.
     cache : Path, optional
         :func:`cache_folder` by default.
+    bench : Path
+        Verilog with module ``bench``, the top.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         If Verilator or the compiler refuse; the message names their log.
     """
     environment = tool_environment()
-    recipe = _recipe(verilog, bus_bytes, waves)
+    recipe = _recipe(verilog, bus_bytes, waves, bench)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     cache = cache or cache_folder()
     final = cache / key
@@ -87,7 +89,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
               tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
             _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
-                     runtime)
+                     runtime, bench)
             Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
             whole = Path(part, "whole")
             whole.mkdir()
@@ -140,7 +142,7 @@ def _versions() -> dict[str, str]:
     return {**found, "g++": compiler.stdout.strip()}
 
 
-def _recipe(verilog: Path, bus_bytes: int, waves: bool) -> dict[str, object]:
+def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path) -> dict[str, object]:
     """Everything that the executable depends on."""
     if not verilog.is_file():
         raise InputError(f"{verilog}: expected a Verilog file, found none")
@@ -148,7 +150,7 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool) -> dict[str, object]:
 
     return {
         "verilog": hashlib.sha256(verilog.read_bytes()).hexdigest(),
-        "bench": hashlib.sha256(BENCH.read_bytes()).hexdigest(),
+        "bench": hashlib.sha256(bench.read_bytes()).hexdigest(),
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
         "flags": [*VERILATOR_FLAGS, *COMPILER_FLAGS],
         "libraries": str(cocotb_tools.config.libs_dir),     # the executable's run path
@@ -170,7 +172,7 @@ def _lock(cache: Path, key: str) -> Iterator[None]:
 
 
 def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
-             environment: dict[str, str], log: Path, runtime: Path) -> None:
+             environment: dict[str, str], log: Path, runtime: Path, bench: Path) -> None:
     import cocotb_tools.config
 
     libraries = cocotb_tools.config.libs_dir
@@ -184,7 +186,7 @@ def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
         "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *VERILATOR_FLAGS,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
-        str(control), str(main), str(BENCH), str(verilog.resolve())]
+        str(control), str(main), str(bench.resolve()), str(verilog.resolve())]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
             f"VM_TRACE={int(waves)}", *COMPILER_FLAGS]
     with open(log, "w") as out:

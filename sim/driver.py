@@ -15,42 +15,12 @@ from cocotbext.axi import (
     AxiStreamSource,
 )
 
-from sparseloom.hw.registers import REGISTERS, Register
-from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.hw.job import Job, pack_fields, unpack_fields
+from sparseloom.hw.registers import REGISTERS
 
 CLOCK_NS = 10
 TABLE = {register.name: register for register in REGISTERS}
 COUNTERS = ("BUSY", "ACTIVE", "STALL_WEIGHTS", "STALL_ACTS", "STALL_RESULTS", "OTHER")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A descriptor: what the three job registers take.
-
-    Parameters
-    ----------
-    inputs, outputs, tokens : int
-        K, N and M.
-    tag : int
-        0 to 255.
-    zero_point : int
-        -128 to 127.
-    raw, lut : bool
-    """
-
-    inputs: int
-    outputs: int
-    tokens: int
-    tag: int = 0
-    zero_point: int = 0
-    raw: bool = False
-    lut: bool = False
-
-    @classmethod
-    def of(cls, layer: PackedLayer, tokens: int, tag: int) -> "Job":
-        """The job that runs a layer."""
-        return cls(inputs=layer.in_features, outputs=layer.out_features, tokens=tokens, tag=tag,
-                   zero_point=layer.output_zero_point, raw=layer.raw, lut=layer.lut is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +120,7 @@ class Unit:
 
     async def push(self, job: Job) -> bool:
         """Describe a job and push it; was it taken?"""
-        for name, fields in (
-                ("JOB_SHAPE", {"inputs": job.inputs, "outputs": job.outputs}),
-                ("JOB_TOKENS", {"tokens": job.tokens, "tag": job.tag}),
-                ("JOB_CONFIG", {"zero_point": job.zero_point, "raw": int(job.raw),
-                                "lut": int(job.lut)})):
+        for name, fields in job.writes():
             assert await self.write(name, **fields), f"writing {name} was refused"
         return await self.write("JOB_PUSH")
 
@@ -234,26 +200,6 @@ def to_packet(frame: Any, bus_bytes: int) -> Packet:
         assert keep[end:] == [1] + [0] * (bus_bytes - 1), f"TKEEP of the closing beat: {keep[end:]}"
         cause = frame.tdata[end]
     return Packet(data=data, user=closed, cause=cause)
-
-
-def pack_fields(register: Register, **fields: int) -> int:
-    """Fields by name to the register's word; fields left out are 0."""
-    word = 0
-    for name, value in fields.items():
-        field = register.field(name)
-        word |= (value << field.low) & field.mask
-    return word
-
-
-def unpack_fields(register: Register, word: int) -> dict[str, int]:
-    """A register's word to fields by name; signed fields are signed."""
-    values = {}
-    for field in register.fields:
-        value = (word & field.mask) >> field.low
-        if field.signed and value >> (field.width - 1):
-            value -= 1 << field.width
-        values[field.name] = value
-    return values
 
 
 def gaps(random: Any, share: float) -> Iterator[bool]:

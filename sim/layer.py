@@ -16,6 +16,7 @@ import numpy as np
 from rich.progress import Progress
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.job import split_tokens
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import ideal_cycles
@@ -107,31 +108,6 @@ class LayerRun:
         token, output = (int(index) for index in where[0])
         return {"token": token, "output": output, "expected": int(self.expected[token, output]),
                 "found": int(self.results[token, output])}
-
-
-def split_tokens(tokens: int, *, inputs: int, config: ArrayConfig) -> list[int]:
-    """Tokens of each job: as few jobs as the activation buffer allows, evenly filled.
-
-    Parameters
-    ----------
-    tokens, inputs : int
-        M and K.
-    config : ArrayConfig
-
-    Raises
-    ------
-    InputError
-        If K does not fit the unit.
-    """
-    if inputs > config.max_k:
-        raise InputError(f"inputs: expected at most max_k = {config.max_k}, found {inputs}")
-    groups = -(-tokens // config.rows)
-    jobs = -(-groups // (config.act_words // inputs))
-    sizes = []
-    for job in range(jobs):
-        share = groups * (job + 1) // jobs - groups * job // jobs
-        sizes.append(min(share * config.rows, tokens - sum(sizes)))
-    return sizes
 
 
 def unit_verilog(config: ArrayConfig, cache: Path | None = None) -> Path:

@@ -23,7 +23,7 @@ def compiled(monkeypatch):
     """Counts compilations instead of doing them."""
     calls = []
 
-    def compile_(part, verilog, bus_bytes, waves, environment, log, runtime):
+    def compile_(part, verilog, bus_bytes, waves, environment, log, runtime, bench):
         calls.append((bus_bytes, waves, threading.get_ident()))
         (part / "bench").write_text(f"{bus_bytes} {waves}")
 
@@ -50,7 +50,10 @@ def test_what_changes_the_simulator_changes_the_key(verilog, compiled, tmp_path,
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
     verilog.write_text("module sparseloom; wire a; endmodule\n")
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
-    assert len(folders) == len(compiled) == 6
+    other = tmp_path / "other_bench.v"
+    other.write_text("module bench; endmodule\n")
+    folders.add(build_simulator(verilog, bus_bytes=8, cache=cache, bench=other).folder)
+    assert len(folders) == len(compiled) == 7
 
 
 def test_at_the_same_time(verilog, compiled, tmp_path):

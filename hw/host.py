@@ -1,0 +1,230 @@
+"""Driver of a unit on a board: registers, jobs and layers over the host link.
+
+No Amaranth and no simulator here: it needs numpy and a transport, for instance
+:class:`~.serial_line.SerialLine`.
+"""
+import numpy as np
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.job import Job, pack_fields, split_tokens, unpack_fields
+from sparseloom.hw.link_client import LinkClient, LinkError, Transport
+from sparseloom.hw.registers import REGISTERS, UNIT_ID
+from sparseloom.model.errors import InputError
+from sparseloom.model.packed import link, spec
+from sparseloom.model.packed.codec import pack_record
+from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.packed.stream import decode_results, encode_acts, encode_weights
+
+TABLE = {register.name: register for register in REGISTERS}
+
+STALL = 2.0
+"""Seconds in which a job must move a byte."""
+
+
+class UnitError(RuntimeError):
+    """The unit stopped with an error, or a job does not go on.
+
+    Parameters
+    ----------
+    message : str
+    cause : int
+        Of ``spec.ERROR_CAUSES``; 0 where the unit latched none.
+    """
+
+    def __init__(self, message: str, cause: int = 0):
+        super().__init__(message)
+        self.cause = cause
+
+
+class Host:
+    """A board's unit: begins a session, resets the unit, and reads what it is.
+
+    Parameters
+    ----------
+    transport : Transport
+    stall : float
+        Seconds in which a job must move a byte, by the transport's clock.
+    client : LinkClient, optional
+        With other attempts or patience than the default.
+
+    Attributes
+    ----------
+    config : ArrayConfig
+        As the unit's registers tell; ``target`` is not among them.
+    link : LinkClient
+
+    Raises
+    ------
+    LinkError
+        If nobody answers, or it is no unit of ours.
+    """
+
+    def __init__(self, transport: Transport, *, stall: float = STALL,
+                 client: LinkClient | None = None):
+        self.link = client or LinkClient(transport)
+        self.stall = stall
+        self._now = transport.now
+        self._tag = 0
+        self._clean = False
+        sizes = self.link.hello()
+        self._bus_bytes, self._room = sizes["bus_bytes"], sizes["stream_bytes"]
+        self.reset()
+        self.config = self._identify()
+
+    # Registers
+
+    def read(self, name: str) -> dict[str, int]:
+        """Fields of a register by name.
+
+        Raises
+        ------
+        LinkError
+            If the board does not answer, or the bus refuses.
+        """
+        register = TABLE[name]
+        answer = self.link.ask(link.READ, pack_record(link.READ_QUESTION, offset=register.offset))
+        if answer.status != link.OK or len(answer.data) != 4:
+            raise LinkError(f"register {name}: expected its value, found it refused")
+        return unpack_fields(register, int.from_bytes(answer.data, "little"))
+
+    def write(self, name: str, **fields: int) -> bool:
+        """Write a register by name, other fields 0; did the bus answer OKAY?"""
+        register = TABLE[name]
+        answer = self.link.ask(link.WRITE, pack_record(
+            link.WRITE_QUESTION, offset=register.offset, value=pack_fields(register, **fields)))
+        return answer.status == link.OK
+
+    def reset(self) -> None:
+        """Reset the unit and the queues on the board."""
+        self.link.ask(link.RESET)
+        self._clean = True
+
+    # Jobs
+
+    def run_job(self, job: Job, weights: bytes, acts: bytes) -> bytes:
+        """Push one job, send its streams as they are taken, give its results.
+
+        Parameters
+        ----------
+        job : Job
+        weights, acts : bytes
+            The whole streams.
+
+        Returns
+        -------
+        bytes
+            The result stream.
+
+        Raises
+        ------
+        UnitError
+            If the unit refuses the job, stops with an error, or moves nothing for ``stall``
+            seconds. The next job begins with a reset.
+        LinkError
+            If the board does not answer.
+        """
+        if not self._clean:
+            self.reset()
+        self._clean = False
+        for name, fields in job.writes():
+            if not self.write(name, **fields):
+                raise UnitError(f"register {name}: expected it to be written, found it refused")
+        if not self.write("JOB_PUSH"):
+            raise UnitError(f"job: expected a place in the queue, found {self.read('STATUS')}")
+        results = self._pump({link.WEIGHTS: weights, link.ACTS: acts})
+        self._clean = True
+        return results
+
+    def run_layer(self, layer: PackedLayer, x: np.ndarray) -> np.ndarray:
+        """A layer's outputs.
+
+        Parameters
+        ----------
+        layer : PackedLayer
+        x : ndarray of int8, shape (M, K)
+
+        Returns
+        -------
+        ndarray of int8 or (raw) int32, shape (M, N)
+
+        Raises
+        ------
+        InputError
+            If the layer does not fit the unit, or ``x`` the layer.
+        UnitError, LinkError
+            As :meth:`run_job`.
+        """
+        config = self.config
+        if x.dtype != np.int8 or x.ndim != 2 or x.shape[1] != layer.in_features or not len(x):
+            raise InputError(f"layer {layer.name}, activations: expected int8 of shape "
+                             f"(M, {layer.in_features}), found {x.dtype} of shape {x.shape}")
+        sizes = split_tokens(len(x), inputs=layer.in_features, config=config)
+        outputs, first = [], 0
+        for size in sizes:
+            part = x[first:first + size]
+            first += size
+            self._tag = (self._tag + 1) % (1 << spec.TAG_BITS)
+            weights = encode_weights(layer, cols=config.cols, block_inputs=config.block_inputs,
+                                     tag=self._tag, weight_bits=config.weight_bits)
+            data = self.run_job(Job.of(layer, size, self._tag), weights,
+                                encode_acts(part, rows=config.rows, cols=config.cols))
+            outputs.append(decode_results(
+                data, tokens=size, outputs=layer.out_features, rows=config.rows,
+                cols=config.cols, raw=layer.raw))
+        return np.concatenate(outputs)
+
+    def _pump(self, streams: dict[int, bytes]) -> bytes:
+        """Send what is taken, receive what is there, until the results end."""
+        most = min(self.link.max_data, self._room) // self._bus_bytes * self._bus_bytes
+        limit = pack_record(link.RESULTS_QUESTION, limit=most)
+        sent = dict.fromkeys(streams, 0)
+        results = bytearray()
+        moved_at = self._now()
+        while True:
+            moved = False
+            for kind, stream in streams.items():
+                part = stream[sent[kind]:sent[kind] + most]
+                if not part:
+                    continue
+                end = sent[kind] + len(part)
+                if self.link.ask(kind, part, last=end == len(stream)).status == link.OK:
+                    sent[kind], moved = end, True
+            if not moved:                       # all was sent, or the queues are full
+                answer = self.link.ask(link.RESULTS, limit)
+                results += answer.data
+                moved = bool(answer.data)
+                if answer.flags & link.FLAG_USER:
+                    self._stopped(answer.data)
+                if answer.flags & link.FLAG_LAST:
+                    return bytes(results)
+            if moved:
+                moved_at = self._now()
+            elif self._now() - moved_at > self.stall:
+                left = {link.KINDS[kind][0]: len(stream) - sent[kind]
+                        for kind, stream in streams.items()}
+                raise UnitError(f"job: expected a byte to move within {self.stall:g} s, found "
+                                f"none; left to send {left}, status {self.read('STATUS')}, "
+                                f"error {self.read('ERROR')}")
+
+    def _stopped(self, data: bytes) -> None:
+        """Results are void: say why."""
+        error = self.read("ERROR")
+        cause = error["cause"] or (data[-1] if data else 0)
+        name, meaning = spec.ERROR_CAUSES.get(cause, ("unknown", f"cause {cause}"))
+        raise UnitError(f"unit: expected results, found error {name!r} at strip "
+                        f"{error['strip']}: {meaning}", cause)
+
+    def _identify(self) -> ArrayConfig:
+        found = self.read("ID")["value"]
+        if found != UNIT_ID:
+            raise LinkError(f"register ID: expected {UNIT_ID:#010x}, found {found:#010x}")
+        version = self.read("VERSION")["stream_version"]
+        if version != spec.STREAM_VERSION:
+            raise LinkError(f"weight stream version: expected {spec.STREAM_VERSION}, "
+                            f"found {version}")
+        geometry, build = self.read("GEOMETRY"), self.read("BUILD")
+        return ArrayConfig(
+            rows=geometry["rows"], cols=geometry["cols"], block_inputs=geometry["block_inputs"],
+            weight_bits=geometry["weight_bits"], bus_bits=8 * build["bus_bytes"],
+            lanes=build["lanes"], queue_depth=build["queue_depth"],
+            max_k=self.read("MAX_K")["value"], act_words=self.read("ACT_WORDS")["value"])

@@ -1,0 +1,55 @@
+"""A serial port as the link's transport, by pyserial."""
+import time
+
+from sparseloom.model.errors import InputError
+
+
+class SerialLine:
+    """An open serial port.
+
+    Parameters
+    ----------
+    port : str
+        As pyserial takes it: a device, or a URL such as ``socket://host:port``.
+    baud : int
+        As the bitstream was built.
+
+    Raises
+    ------
+    InputError
+        If pyserial is missing or the port cannot be opened.
+    """
+
+    def __init__(self, port: str, *, baud: int = 1_000_000):
+        try:
+            import serial
+        except ImportError:
+            raise InputError("pyserial: expected the Python package, found none "
+                             "(pip install 'sparseloom[board]')") from None
+        self.baud = baud
+        try:
+            self._port = serial.serial_for_url(port, baudrate=baud, timeout=0)
+            self._port.reset_input_buffer()
+        except (serial.SerialException, ValueError) as error:
+            raise InputError(f"port {port}: expected a serial port, found: {error}") from None
+
+    def write(self, octets: bytes) -> None:
+        """Send bytes; waits until the system has taken them."""
+        self._port.write(octets)
+
+    def read(self, seconds: float) -> bytes:
+        """What arrived; waits ``seconds`` at most for the first byte."""
+        self._port.timeout = max(0.0, seconds)
+        first = self._port.read(1)
+        if not first:
+            return b""
+        self._port.timeout = 0
+        return first + self._port.read(max(1, self._port.in_waiting))
+
+    def now(self) -> float:
+        """Seconds of a clock that never goes back."""
+        return time.monotonic()
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
