@@ -1,5 +1,6 @@
 """Cells to places and wires of an ECP5: nextpnr, in a process of its own."""
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -126,8 +127,10 @@ def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: i
                     entered(stage)
                     return
 
-        took = run_tool("nextpnr", [sys.executable, "-c", CHILD, "--json", str(synthesis.netlist),
-                                    *options, "--report", REPORT],
+        # A relative path: the packaged nextpnr has a /tmp of its own.
+        netlist = os.path.relpath(synthesis.netlist, part)
+        took = run_tool("nextpnr", [sys.executable, "-c", CHILD, "--json", netlist, *options,
+                                    "--report", REPORT],
                         folder=part, log=part / LOG, seconds=seconds,
                         keep_log=folder.with_suffix(".log"), heard=heard)
         (part / "seconds.json").write_text(f"{took:.1f}\n")

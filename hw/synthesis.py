@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from sparseloom.model.errors import InputError
 
 NETLIST = "netlist.json"
 STATISTICS = "cells.json"
+NAMES = "names.json"
 LOG = "yosys.log"
 
 COMMANDS = {
@@ -65,6 +67,10 @@ class Synthesis:
         Holds ``NETLIST`` and yosys' log.
     cells : dict of str to int
         By type.
+    scopes : list of str
+        Instances of the flattened design, with dots.
+    top_cells : dict of str to int
+        Those of ``cells`` that lie in no instance.
     seconds : float
         What synthesis took, also where an earlier one was found.
     cached : bool
@@ -74,6 +80,8 @@ class Synthesis:
     family: str
     folder: Path
     cells: dict[str, int]
+    scopes: list[str]
+    top_cells: dict[str, int]
     seconds: float
     cached: bool
 
@@ -147,12 +155,25 @@ def synthesise(sources: Mapping[str, str], *, top: str, family: str, work: Path,
         took = run_tool("yosys", [sys.executable, "-c", CHILD, *steps], folder=part,
                         log=part / LOG, seconds=seconds, keep_log=folder.with_suffix(".log"),
                         heard=heard)
+        names = _names(json.loads((part / NETLIST).read_text())["modules"][top]["cells"])
+        (part / NAMES).write_text(json.dumps(names) + "\n")
         (part / "seconds.json").write_text(f"{took:.1f}\n")
 
     cached = made(folder, recipe, make)
     statistics = json.loads((folder / STATISTICS).read_text())
+    names = json.loads((folder / NAMES).read_text())
     counted = statistics["design"]["num_cells_by_type"]
     return Synthesis(family=family, folder=folder, cached=cached,
                      cells={name: count for name, count in counted.items()
                             if not name.startswith("$")},
+                     scopes=names["scopes"], top_cells=names["top_cells"],
                      seconds=json.loads((folder / "seconds.json").read_text()))
+
+
+def _names(cells: Mapping[str, Mapping]) -> dict:
+    """Instances of a flattened netlist, and its cells outside all of them, by type."""
+    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
+    first = {scope.split(".")[0] for scope in scopes}
+    outside = Counter(cell["type"] for name, cell in cells.items()
+                      if not cell["type"].startswith("$") and name.split(".")[0] not in first)
+    return {"scopes": sorted(scopes), "top_cells": dict(outside)}
