@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -129,8 +128,7 @@ def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: i
 
         # A relative path: the packaged nextpnr has a /tmp of its own.
         netlist = os.path.relpath(synthesis.netlist, part)
-        took = run_tool("nextpnr", [sys.executable, "-c", CHILD, "--json", netlist, *options,
-                                    "--report", REPORT],
+        took = run_tool("nextpnr", CHILD, ["--json", netlist, *options, "--report", REPORT],
                         folder=part, log=part / LOG, seconds=seconds,
                         keep_log=folder.with_suffix(".log"), heard=heard)
         (part / "seconds.json").write_text(f"{took:.1f}\n")

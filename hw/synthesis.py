@@ -2,7 +2,6 @@
 import hashlib
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ def synthesise(sources: Mapping[str, str], *, top: str, family: str, work: Path,
     def make(part: Path) -> None:
         for name, text in sources.items():
             (part / name).write_text(text, encoding="utf-8")
-        took = run_tool("yosys", [sys.executable, "-c", CHILD, *steps], folder=part,
+        took = run_tool("yosys", CHILD, steps, folder=part,
                         log=part / LOG, seconds=seconds, keep_log=folder.with_suffix(".log"),
                         heard=heard)
         names = _names(json.loads((part / NETLIST).read_text())["modules"][top]["cells"])

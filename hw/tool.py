@@ -1,5 +1,6 @@
 """Runs a slow tool in a process of its own, with a log, a time limit and news of its stages."""
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,8 +9,16 @@ from sparseloom.hw.errors import ToolError
 
 POLL_SECONDS = 0.2
 
+# PR_SET_PDEATHSIG, SIGKILL: a run of an hour must not outlive the process that wanted it.
+LINKED = """
+import ctypes, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+"""
+"""Begins the program of every child."""
 
-def run_tool(name: str, command: Sequence[str], *, folder: Path, log: Path, seconds: float,
+
+def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path, log: Path, seconds: float,
              keep_log: Path, heard: Callable[[str], None] = lambda line: None) -> float:
     """Run to the end.
 
@@ -17,7 +26,10 @@ def run_tool(name: str, command: Sequence[str], *, folder: Path, log: Path, seco
     ----------
     name : str
         For messages.
-    command : sequence of str
+    program : str
+        Python source, run by this interpreter.
+    arguments : sequence of str
+        Its ``sys.argv[1:]``.
     folder : Path
         Where it runs.
     log : Path
@@ -43,7 +55,8 @@ def run_tool(name: str, command: Sequence[str], *, folder: Path, log: Path, seco
     start = time.monotonic()
     fault = None
     with open(log, "wb") as out, open(log, encoding="utf-8", errors="replace") as lines:
-        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
+        process = subprocess.Popen([sys.executable, "-c", LINKED + program, *arguments],
+                                   cwd=folder, stdout=out, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL)
         try:
             while fault is None:

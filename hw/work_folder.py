@@ -53,6 +53,8 @@ def made(folder: Path, recipe: Mapping, make: Callable[[Path], None]) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _recipe(folder) == dict(recipe):
             return True
+        for left in folder.parent.glob(f".part-{folder.name}-*"):   # of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".part-{folder.name}-") as part:
             whole = Path(part, "whole")
             whole.mkdir()
