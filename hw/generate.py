@@ -1,4 +1,4 @@
-"""One build of the unit, as files: Verilog, manifest and register map."""
+"""One build of the unit, as files: Verilog, manifest, FuseSoC core and register map."""
 import hashlib
 import json
 import re
@@ -9,6 +9,8 @@ from pathlib import Path
 from amaranth.back import verilog
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.fusesoc import CORE, to_core
+from sparseloom.hw.lint import to_vlt
 from sparseloom.hw.postprocess import PostProcess
 from sparseloom.hw.register_docs import to_c_header, to_markdown, to_python
 from sparseloom.hw.registers import UNIT_VERSION, build_values
@@ -20,7 +22,9 @@ from sparseloom.model.write import write_whole
 
 VERILOG = "sparseloom.v"
 MANIFEST = "manifest.json"
-FILES = (VERILOG, MANIFEST, "registers.md", "sparseloom_regs.h", "sparseloom_regs.py")
+WAIVERS = "sparseloom.vlt"
+FILES = (VERILOG, MANIFEST, WAIVERS, CORE, "registers.md", "sparseloom_regs.h",
+         "sparseloom_regs.py")
 """What :func:`generate` writes, in the order it returns."""
 
 
@@ -141,6 +145,8 @@ def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
     text = to_verilog(config)
     contents = {
         VERILOG: text,
+        WAIVERS: to_vlt(),
+        CORE: to_core(VERILOG, WAIVERS),
         "registers.md": to_markdown(values=build_values(config)),
         "sparseloom_regs.h": to_c_header(),
         "sparseloom_regs.py": to_python(),

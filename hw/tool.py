@@ -18,8 +18,9 @@ if sys.platform == "linux":
 """Begins the program of every child."""
 
 
-def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path, log: Path, seconds: float,
-             keep_log: Path, heard: Callable[[str], None] = lambda line: None) -> float:
+def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path, log: Path,
+             seconds: float, keep_log: Path,
+             heard: Callable[[str], None] = lambda line: None) -> float:
     """Run to the end.
 
     Parameters

@@ -46,11 +46,12 @@ def made(folder: Path, recipe: Mapping, make: Callable[[Path], None]) -> bool:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.with_name(f"{folder.name}.lock"), "w")
+        lock = folder.with_name(f"{folder.name}.lock")
+        lock.touch()
     except OSError as error:
         raise InputError(f"cannot write to {folder.parent}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         if _recipe(folder) == dict(recipe):
             return True
         for left in folder.parent.glob(f".part-{folder.name}-*"):   # of a run that was killed
