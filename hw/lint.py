@@ -39,6 +39,8 @@ WAIVERS = (
     Waiver("UNUSEDSIGNAL", "*",
            "Fields and interface members have names of their own in waveforms, used or not, and a "
            "stage ignores parts of a payload that it does not need."),
+    Waiver("CMPCONST", "Comparison is constant due to limited range",
+           "A limit of one, as with max_k = 1, leaves nothing to compare."),
     Waiver("VARHIDDEN", "*'words'*",
            "A memory bears the name of the instance that holds it."),
 )
