@@ -21,9 +21,10 @@ from sparseloom.hw.place_route import (
     place_and_route,
 )
 from sparseloom.hw.synthesis import synthesise, yosys_version
-from sparseloom.hw.wrapper import TOP, wrapper_verilog
+from sparseloom.hw.wrapper import TOP, wrapper_luts, wrapper_verilog
 from sparseloom.model.errors import InputError
 
+WRAPPER = "wrapper.v"
 WORK = Path("build", "fit")
 STAGES = ("synth", "pack", "place", "route")
 AIM_MHZ = 250.0
@@ -100,8 +101,7 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
     paths = {run.seed: describe_path(run.path, components) for run in routed}
     by_speed = sorted(routed, key=lambda run: run.fmax_mhz)
     middle = by_speed[(len(by_speed) - 1) // 2]
-    own = synthesis.top_cells
-    wrapper = {"lut4": own.get("LUT4", 0), "ff": own.get("TRELLIS_FF", 0)}
+    wrapper = {"lut4": wrapper_luts(config), "ff": synthesis.registers.get(WRAPPER, 0)}
     used = routed[0].used
     return {
         "fmax_mhz": {"median": round(statistics.median(run.fmax_mhz for run in routed), 2),
@@ -139,4 +139,4 @@ def sources(config: ArrayConfig, device: str) -> dict[str, str]:
     from sparseloom.hw.generate import VERILOG, to_verilog
 
     plan = {"floorplan": device} if config.target == "ecp5" else {}
-    return {VERILOG: to_verilog(config, **plan), "wrapper.v": wrapper_verilog(config)}
+    return {VERILOG: to_verilog(config, **plan), WRAPPER: wrapper_verilog(config)}

@@ -1,4 +1,5 @@
 """nextpnr's critical path in the unit's own terms, and a fit as a table."""
+import re
 from collections.abc import Iterable, Mapping
 
 from rich.table import Table
@@ -7,6 +8,9 @@ from sparseloom.hw.wrapper import CORE
 
 UNIT = f"{CORE}.unit."
 """What the names of all components begin with in the netlist."""
+
+OUTSIDE = re.compile(r"\w+_TRELLIS_FF_Q(_\d+)?|\w+\$tr_io")
+"""What the wrapper's registers and pads are called."""
 
 
 class Components:
@@ -22,21 +26,21 @@ class Components:
         self._scopes = frozenset(scopes)
 
     def of(self, cell: str) -> str | None:
-        """``array.cell_3_4``, ``unit`` for its own wiring, ``wrapper``, or None for a cell that
-        nextpnr made.
+        """``array.cell_3_4``, ``unit`` for its own wiring, ``wrapper``, or None for a cell of
+        which nothing is known.
 
         Synthesis names a cell after a signal near it, so the longest instance that its name begins
-        with is where it came from.
+        with is where it came from. The top of the unit has no logic: a register that is named
+        after one of its ports is the wrapper's.
         """
-        if cell.startswith("$"):
-            return None
         parts = cell.split(".")
         for length in range(len(parts), 0, -1):
             scope = ".".join(parts[:length])
-            if scope in self._scopes:
-                short = f"{scope}.".removeprefix(UNIT).rstrip(".")
-                return short or "unit" if short != CORE else "unit"
-        return "wrapper"
+            if scope in self._scopes and scope != CORE:
+                return f"{scope}.".removeprefix(UNIT).rstrip(".") or "unit"
+        if OUTSIDE.fullmatch(parts[-1]):
+            return "wrapper"
+        return "unit" if parts[0] == CORE else None
 
 
 def describe_path(path: Iterable[Mapping], components: Components) -> dict:

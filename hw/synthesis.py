@@ -3,7 +3,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,8 +68,8 @@ class Synthesis:
         By type.
     scopes : list of str
         Instances of the flattened design, with dots.
-    top_cells : dict of str to int
-        Those of ``cells`` that lie in no instance.
+    registers : dict of str to int
+        Flip-flops by the source file that they were written in, as far as synthesis remembers.
     seconds : float
         What synthesis took, also where an earlier one was found.
     cached : bool
@@ -80,7 +80,7 @@ class Synthesis:
     folder: Path
     cells: dict[str, int]
     scopes: list[str]
-    top_cells: dict[str, int]
+    registers: dict[str, int]
     seconds: float
     cached: bool
 
@@ -154,7 +154,8 @@ def synthesise(sources: Mapping[str, str], *, top: str, family: str, work: Path,
         took = run_tool("yosys", CHILD, steps, folder=part,
                         log=part / LOG, seconds=seconds, keep_log=folder.with_suffix(".log"),
                         heard=heard)
-        names = _names(json.loads((part / NETLIST).read_text())["modules"][top]["cells"])
+        cells = json.loads((part / NETLIST).read_text())["modules"][top]["cells"]
+        names = _names(cells, family, sources)
         (part / NAMES).write_text(json.dumps(names) + "\n")
         (part / "seconds.json").write_text(f"{took:.1f}\n")
 
@@ -165,14 +166,16 @@ def synthesise(sources: Mapping[str, str], *, top: str, family: str, work: Path,
     return Synthesis(family=family, folder=folder, cached=cached,
                      cells={name: count for name, count in counted.items()
                             if not name.startswith("$")},
-                     scopes=names["scopes"], top_cells=names["top_cells"],
+                     scopes=names["scopes"], registers=names["registers"],
                      seconds=json.loads((folder / "seconds.json").read_text()))
 
 
-def _names(cells: Mapping[str, Mapping]) -> dict:
-    """Instances of a flattened netlist, and its cells outside all of them, by type."""
-    scopes = {name for name, cell in cells.items() if cell["type"] == "$scopeinfo"}
-    first = {scope.split(".")[0] for scope in scopes}
-    outside = Counter(cell["type"] for name, cell in cells.items()
-                      if not cell["type"].startswith("$") and name.split(".")[0] not in first)
-    return {"scopes": sorted(scopes), "top_cells": dict(outside)}
+def _names(cells: Mapping[str, Mapping], family: str, sources: Iterable[str]) -> dict:
+    """Instances of a flattened netlist, and its flip-flops by source file."""
+    registers: Counter[str] = Counter()
+    for cell in cells.values():
+        if re.fullmatch(KINDS[family]["ffs"], cell["type"]):
+            places = cell["attributes"].get("src", "").split("|")
+            registers.update({place.split(":")[0] for place in places} & set(sources))
+    return {"scopes": sorted(name for name, cell in cells.items() if cell["type"] == "$scopeinfo"),
+            "registers": dict(registers)}

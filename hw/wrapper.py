@@ -7,7 +7,7 @@ TOP = "fit_wrapper"
 """Module; its ports are ``clk``, ``serial_in`` and ``serial_out``."""
 
 CORE = "core"
-"""Name of the unit inside: all of its cells begin with it and a dot, the wrapper's do not."""
+"""Name of the unit inside."""
 
 FOLD = 4
 """Bits that one XOR takes: one look-up table, and a register behind it."""
@@ -29,6 +29,15 @@ def ports(config: ArrayConfig) -> tuple[dict[str, int], dict[str, int]]:
         if not into:
             forth[f"{prefix}_tuser"] = 1
     return inputs, outputs
+
+
+def wrapper_luts(config: ArrayConfig) -> int:
+    """Look-up tables of the fold; a few less are built where an output is constant."""
+    width, total = sum(ports(config)[1].values()), 0
+    while width > 1:
+        total += width // FOLD + (width % FOLD > 1)     # a single bit left over needs none
+        width = -(-width // FOLD)
+    return total
 
 
 def wrapper_verilog(config: ArrayConfig) -> str:

@@ -25,7 +25,7 @@ module fit_wrapper(input clk, input serial_in, output reg serial_out);
   always @(posedge clk) begin
     shift_q <= {shift_q[14:0], serial_in};
     p_q <= p;
-    serial_out <= ^p_q[3:0];
+    serial_out <= ^p_q;
   end
   sparseloom core (.aclk(clk), .a(shift_q[7:0]), .b(shift_q[15:8]), .p(p));
 endmodule

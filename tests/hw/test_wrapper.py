@@ -6,20 +6,11 @@ from amaranth.hdl import Shape
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.top import Top
-from sparseloom.hw.wrapper import CORE, FOLD, TOP, ports, wrapper_verilog
+from sparseloom.hw.wrapper import CORE, FOLD, TOP, ports, wrapper_luts, wrapper_verilog
 
 
 def small(**changes):
     return ArrayConfig(**{"rows": 2, "cols": 3, "max_k": 16, "act_words": 16, **changes})
-
-
-def folded(width):
-    """Registers of the fold: the outputs' own and those of each level."""
-    total = width
-    while width > 1:
-        width = -(-width // FOLD)
-        total += width
-    return total
 
 
 @pytest.mark.parametrize("bus_bits", [32, 64, 128])
@@ -55,4 +46,5 @@ def test_every_bit_is_driven_once_and_seen_once():
         assert seen[level] == list(range(width))
         width = -(-width // FOLD)
     assert width == 1
+    assert wrapper_luts(config) == len(re.findall(r"<= \^fold\d+_q\[(\d+):(?!\1\])", text))
     assert f" {CORE} (\n    .aclk(clk)," in text
