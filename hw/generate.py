@@ -53,8 +53,12 @@ def tidy(text: str) -> str:
     that a word was never written. ``X_INTERFACE`` attributes stay on the ports of the top module
     only; the converter repeats them on wires, and on ports that the clock goes through. A process
     that assigns a constant gets an event to run on, since ``always @*`` alone would never do so.
-    Signals without bits, which Verilog gives two, are not declared; nothing uses them.
+    Signals without bits, which Verilog gives two, are not declared; nothing uses them. An element
+    of an array is ``name(3)``, not ``name[3]``, which yosys' abc9 takes for a bit of ``name`` and
+    stops at an assertion.
     """
+    text = re.sub(r"\\\S*\[\S* ",
+                  lambda name: name.group().replace("[", "(").replace("]", ")"), text)
     text = re.sub(r"^(?: *\(\*.*\*\)\n)*  wire \[-1:0\] .*;\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[hd]0+;\n)+  end\n", "", text,
                   flags=re.MULTILINE)

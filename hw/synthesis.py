@@ -22,9 +22,10 @@ COMMANDS = {
     "ice40": "synth_ice40 -dsp",
     "nexus": "synth_nexus -noiopad",
     "gowin": "synth_gowin -noiopads",
-    "xilinx": "synth_xilinx -family xc7 -noiopad",
+    "xilinx": "synth_xilinx -family xc7 -flatten -noiopad",
 }
-"""yosys' script for each family, without pads: the unit is a part of a design."""
+"""yosys' script for each family, without pads: the unit is a part of a design.
+All of them flatten."""
 
 TIME_LIMIT = 3600.0
 """Seconds."""
