@@ -1,6 +1,7 @@
 """Does a build fit a device, and how fast is it there: the complete unit, placed and routed."""
+import hashlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
         JSON-ready: ``fmax_mhz`` (``median``, and ``seeds`` by seed), ``macs``, ``lut4`` (as
         synthesis counts), ``comb``, ``ff``, ``dsp``, ``bram`` (as nextpnr does, the wrapper's
         taken off), ``wrapper``, ``seconds`` (of the runs, also where they were earlier ones),
-        ``cached``, ``device``, ``config``, ``options``, ``versions``, ``critical_path`` (of the
+        ``cached``, ``device``, ``config``, ``options``, ``versions``,
+        ``sha256`` (of the sources), ``critical_path`` (of the
         median seed, see :func:`.fit_report.describe_path`), ``critical_paths`` by seed.
 
     Raises
@@ -85,11 +87,11 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
     if not freq_mhz > 0 or not seconds > 0:
         raise InputError(f"freq and timeout: expected more than 0, found {freq_mhz} and {seconds}")
     check_arithmetic(config, chosen)
-    versions = {"sparseloom": version("sparseloom"), "pyosys": yosys_version(),
-                PACKAGE: nextpnr_version()}
+    versions = tool_versions()
 
     entered(0, "synth")
-    synthesis = synthesise(sources(config, device), top=TOP, family="ecp5", work=work,
+    texts = sources(config, device)
+    synthesis = synthesise(texts, top=TOP, family="ecp5", work=work,
                            seconds=seconds)
     check_cells(synthesis.cells, chosen)
     components = Components(synthesis.scopes)
@@ -122,11 +124,29 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
         "config": config.to_dict(),
         "options": {"seeds": seeds, "router": router, "freq_mhz": freq_mhz},
         "versions": versions,
+        "sha256": hashes(texts),
         "critical_path": {"seed": middle.seed, **paths[middle.seed]},
         "critical_paths": {str(seed): path for seed, path in paths.items()},
         "folders": {"synthesis": synthesis.folder.name,
                     "seeds": {str(run.seed): run.folder.name for run in routed}},
     }
+
+
+def tool_versions() -> dict[str, str]:
+    """All that a fit depends on, but for its sources.
+
+    Raises
+    ------
+    InputError
+        If a package is missing.
+    """
+    return {"sparseloom": version("sparseloom"), "pyosys": yosys_version(),
+            PACKAGE: nextpnr_version()}
+
+
+def hashes(texts: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each file."""
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def sources(config: ArrayConfig, device: str) -> dict[str, str]:
