@@ -1,4 +1,6 @@
 """A unit with hundreds of ports behind three pins, so that a fit measures the unit."""
+from amaranth.hdl import Shape
+
 from sparseloom.hw.axi_lite import AxiLiteSignature
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.top import BUS, NAME, STREAMS
@@ -18,7 +20,7 @@ def ports(config: ArrayConfig) -> tuple[dict[str, int], dict[str, int]]:
     inputs: dict[str, int] = {"aresetn": 1}
     outputs: dict[str, int] = {"irq": 1}
     for name, member in AxiLiteSignature().members.items():
-        width = len(member.shape) if hasattr(member.shape, "__len__") else int(member.shape)
+        width = Shape.cast(member.shape).width
         (inputs if member.flow.name == "Out" else outputs)[f"{BUS}_{name}"] = width
     for prefix in STREAMS:
         into = not prefix.startswith("m_")

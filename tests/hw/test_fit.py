@@ -47,13 +47,14 @@ def test_reports_what_the_tools_found(quick, tmp_path):
 
 def test_refuses_before_any_tool_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "synthesise", None)
-    for config, device, changes, message in (
-            (small(rows=8, cols=8), "25k", {}, "expected at most 28 MULT18X18D"),
-            (small(), "12k", {}, "device: expected one of"),
-            (small(), "25k", {"seeds": 0}, "seeds: expected at least 1, found 0"),
-            (small(), "25k", {"speed": 9}, "speed: expected one of 6, 7, 8, found 9"),
-            (small(), "25k", {"router": "x"}, "router: expected one of router1, router2, found"),
-            (small(), "25k", {"freq_mhz": 0.0}, "freq and timeout: expected more than 0")):
+    cases: list[tuple[ArrayConfig, str, dict, str]] = [
+        (small(rows=8, cols=8), "25k", {}, "expected at most 28 MULT18X18D"),
+        (small(), "12k", {}, "device: expected one of"),
+        (small(), "25k", {"seeds": 0}, "seeds: expected at least 1, found 0"),
+        (small(), "25k", {"speed": 9}, "speed: expected one of 6, 7, 8, found 9"),
+        (small(), "25k", {"router": "x"}, "router: expected one of router1, router2, found"),
+        (small(), "25k", {"freq_mhz": 0.0}, "freq and timeout: expected more than 0")]
+    for config, device, changes, message in cases:
         with pytest.raises(InputError, match=message):
             fit(config, device, work=tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []

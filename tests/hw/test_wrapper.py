@@ -32,7 +32,9 @@ def test_every_bit_is_driven_once_and_seen_once():
     for vector, widths in zip(("shift_q", "results"), ports(config), strict=True):
         taken = []
         for name, width in widths.items():
-            high, low = map(int, re.search(rf"\.{name}\({vector}\[(\d+):(\d+)\]\)", text).groups())
+            found = re.search(rf"\.{name}\({vector}\[(\d+):(\d+)\]\)", text)
+            assert found
+            high, low = map(int, found.groups())
             assert high - low + 1 == width
             taken += range(low, high + 1)
         assert taken == list(range(sum(widths.values())))
