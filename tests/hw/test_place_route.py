@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -35,13 +36,20 @@ def test_stages_clock_cells_and_a_second_time_for_nothing(netlist, monkeypatch):
     assert found.available["DP16KD"] == DEVICES["25k"].bram if "DP16KD" in found.used else True
     assert sum(step["delay"] for step in found.path) == pytest.approx(1000 / found.fmax_mhz, 0.01)
 
+    options = json.loads((found.folder / "recipe.json").read_text())["options"]
+    assert options[:5] == ["--25k", "--package", "CABGA381", "--speed", "6"]
+    other = run(netlist, seed=2)
+    options_2 = json.loads((other.folder / "recipe.json").read_text())["options"]
+    assert [pair for pair in zip(options, options_2, strict=True) if pair[0] != pair[1]] == [
+        ("1", "2")]
+
     def refuse(*arguments, **settings):
         raise ToolError("ran")
 
     monkeypatch.setattr(module, "run_tool", refuse)
     again = run(netlist)
     assert again.cached and again.fmax_mhz == found.fmax_mhz
-    for changes in ({"seed": 2}, {"speed": 8}, {"router": "router1"}, {"freq_mhz": 100.0},
+    for changes in ({"seed": 3}, {"speed": 8}, {"router": "router1"}, {"freq_mhz": 100.0},
                     {"device": DEVICES["85k"]}):
         with pytest.raises(ToolError, match="ran"):
             run(netlist, **changes)

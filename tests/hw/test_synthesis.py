@@ -44,13 +44,13 @@ def test_an_equal_run_costs_nothing_and_a_change_a_new_one(work, monkeypatch):
     assert again.cached
     assert (again.cells, again.seconds) == (first.cells, first.seconds)
     changed = {**SOURCES, "wrapper.v": SOURCES["wrapper.v"].replace("^p_q", "|p_q")}
-    for changes in ({"sources": changed}, {"family": "ice40"}):
+    for changes in ({"sources": changed}, {"family": "ice40"}, {"top": "sparseloom"}):
         with pytest.raises(ToolError, match="ran"):
             small(work, **changes)
     monkeypatch.setattr(module, "yosys_version", lambda: "0.1")
     with pytest.raises(ToolError, match="ran"):
         small(work)
-    assert len(runs) == 3
+    assert len(runs) == 4
 
 
 def test_yosys_error_is_one_line_and_its_log_is_kept(tmp_path):
