@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sparseloom.hw import cli
-from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.build_options import choice
+from sparseloom.hw.config import TARGETS, ArrayConfig
 from sparseloom.hw.generate import FILES
 from sparseloom.model.errors import InputError
 from tests.hw.small_design import SOURCES
@@ -59,7 +60,7 @@ def test_json_is_the_manifest_alone(tmp_path):
     (["--queue-depth", "17"], "queue_depth must be an integer in 1..16, not 17"),
     (["--block-inputs", "12"], "block_inputs must be one of 8, 16, 32, not 12"),
     (["--weight-bits", "3"], "weight_bits must be one of 8, not 3"),
-    (["--target", "abacus"], "target must be one of generic, not 'abacus'"),
+    (["--target", "abacus"], f"target must be one of {choice(TARGETS)}, not 'abacus'"),
 ])
 def test_refused_parameters_say_why_and_write_nothing(arguments, message, tmp_path):
     result = invoke("-o", tmp_path / "out", *arguments)
