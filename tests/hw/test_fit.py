@@ -1,5 +1,8 @@
+import inspect
+
 import pytest
 
+from sparseloom.hw import cli
 from sparseloom.hw import fit as module
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.fit import fit, sources
@@ -78,3 +81,10 @@ def test_sources_are_the_complete_unit_in_its_wrapper():
     assert list(text) == ["sparseloom.v", "wrapper.v"]
     assert "module sparseloom(" in text["sparseloom.v"]
     assert f"sparseloom {CORE} (" in text["wrapper.v"]
+
+
+def test_the_command_has_the_same_defaults():
+    command = inspect.signature(cli.fit).parameters
+    for name, here in (("seeds", "seeds"), ("speed", "speed"), ("router", "router"),
+                       ("freq", "freq_mhz"), ("timeout", "seconds"), ("work", "work")):
+        assert command[name].default == inspect.signature(fit).parameters[here].default
