@@ -1,54 +1,67 @@
-"""``sparseloom hw``: generate the hardware."""
+"""``sparseloom hw``: generate the hardware, and see whether it fits."""
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from sparseloom.hw.config import BLOCK_INPUTS, BUS_BITS, TARGETS, ArrayConfig
+from sparseloom.hw.build_options import (
+    DEFAULTS,
+    ActWords,
+    BlockInputs,
+    BusBits,
+    Cols,
+    Lanes,
+    MaxK,
+    QueueDepth,
+    Rows,
+    Target,
+    WeightBits,
+    choice,
+)
+from sparseloom.hw.config import TARGETS, ArrayConfig
+from sparseloom.hw.devices import DEVICES, SPEEDS
+from sparseloom.model.errors import InputError
+from sparseloom.model.write import write_whole
 
-app = typer.Typer(no_args_is_help=True, help="Generate the block-sparse matrix unit.")
-DEFAULTS = ArrayConfig()
+app = typer.Typer(no_args_is_help=True,
+                  help="Generate the block-sparse matrix unit, and see whether it fits a device.")
+
+JsonFile = Annotated[Path | None, typer.Option(
+    "--json", metavar="FILE", show_default=False,
+    help="Write what was found here; - prints it in place of the table.")]
+Work = Annotated[Path, typer.Option(
+    metavar="DIR", help="Folder of runs; one of equal Verilog, options and tools is used again.")]
 
 
 @app.callback()
 def hw() -> None:
-    """Generate the block-sparse matrix unit."""
-
-
-def _choice(values: tuple) -> str:
-    return ", ".join(map(str, values))
+    """Generate the block-sparse matrix unit, and see whether it fits a device."""
 
 
 @app.command()
 def verilog(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", show_default=False,
                                       help="Folder for the files; made if missing.")],
-    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = DEFAULTS.rows,
-    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = DEFAULTS.cols,
-    max_k: Annotated[int, typer.Option(help="Longest dot product, in inputs.")] = DEFAULTS.max_k,
-    act_words: Annotated[int, typer.Option(
-        help="Words of ROWS bytes in each half of the activation buffer; at least MAX_K.",
-    )] = DEFAULTS.act_words,
-    bus_bits: Annotated[int, typer.Option(
-        help=f"Width of the streams: {_choice(BUS_BITS)}.")] = DEFAULTS.bus_bits,
-    lanes: Annotated[int | None, typer.Option(
-        show_default="the largest divisor of ROWS up to 4",
-        help="Results post-processed in a cycle; divides ROWS.")] = None,
-    queue_depth: Annotated[int, typer.Option(
-        help="Jobs that may be outstanding, 1 to 16.")] = DEFAULTS.queue_depth,
-    block_inputs: Annotated[int, typer.Option(
-        help=f"Inputs per bit of a block bitmap: {_choice(BLOCK_INPUTS)}.",
-    )] = DEFAULTS.block_inputs,
-    weight_bits: Annotated[int, typer.Option(help="Bits of a weight: 8.")] = DEFAULTS.weight_bits,
-    target: Annotated[str, typer.Option(
-        help=f"Technology of multipliers and memories: {_choice(TARGETS)}.")] = DEFAULTS.target,
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    max_k: MaxK = DEFAULTS.max_k,
+    act_words: ActWords = DEFAULTS.act_words,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    queue_depth: QueueDepth = DEFAULTS.queue_depth,
+    block_inputs: BlockInputs = DEFAULTS.block_inputs,
+    weight_bits: WeightBits = DEFAULTS.weight_bits,
+    target: Target = DEFAULTS.target,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
 ) -> None:
-    """Write sparseloom.v, manifest.json and the register map (Markdown, C, Python)."""
+    """Write sparseloom.v, manifest.json, a FuseSoC core and the register map (Markdown, C, Python).
+    """
     config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
                          lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs,
                          weight_bits=weight_bits, target=target)
@@ -84,16 +97,12 @@ def verilog(
 def bitstream(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.bit", show_default=False,
                                       help="The bitstream; its folder must be there.")],
-    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = 4,
-    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = 4,
-    max_k: Annotated[int, typer.Option(help="Longest dot product, in inputs.")] = DEFAULTS.max_k,
-    act_words: Annotated[int, typer.Option(
-        help="Words of ROWS bytes in each half of the activation buffer; at least MAX_K.",
-    )] = DEFAULTS.act_words,
-    bus_bits: Annotated[int, typer.Option(
-        help=f"Width of the streams inside: {_choice(BUS_BITS)}.")] = DEFAULTS.bus_bits,
-    target: Annotated[str, typer.Option(
-        help=f"Technology of multipliers and memories: {_choice(TARGETS)}.")] = TARGETS[-1],
+    rows: Rows = 4,
+    cols: Cols = 4,
+    max_k: MaxK = DEFAULTS.max_k,
+    act_words: ActWords = DEFAULTS.act_words,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    target: Target = TARGETS[-1],
     device: Annotated[str, typer.Option(help="FPGA of the board: 25k, 45k, 85k.")] = "85k",
     clock: Annotated[float, typer.Option(help="MHz of the unit, 100 or more.")] = 100.0,
     baud: Annotated[int, typer.Option(help="Of the serial line, 3000000 at most.")] = 1_000_000,
@@ -157,3 +166,100 @@ def board(
     del config["target"]
     typer.echo(json.dumps(config, indent=2) if as_json else
                ", ".join(f"{name} {value}" for name, value in config.items()))
+
+
+def fit(
+    device: Annotated[str, typer.Option(show_default=False,
+                                        help=f"ECP5 device: {choice(tuple(DEVICES))}.")],
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    max_k: MaxK = DEFAULTS.max_k,
+    act_words: ActWords = DEFAULTS.act_words,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    queue_depth: QueueDepth = DEFAULTS.queue_depth,
+    block_inputs: BlockInputs = DEFAULTS.block_inputs,
+    weight_bits: WeightBits = DEFAULTS.weight_bits,
+    target: Target = DEFAULTS.target,
+    seeds: Annotated[int, typer.Option(help="Runs of place and route, from seed 1 on.")] = 1,
+    speed: Annotated[int, typer.Option(help=f"Speed grade: {choice(SPEEDS)}.")] = 6,
+    router: Annotated[str, typer.Option(help="router1 or router2.")] = "router2",
+    freq: Annotated[float, typer.Option(help="MHz that place and route aims at.")] = 250.0,
+    timeout: Annotated[float, typer.Option(
+        help="Seconds that each run of a tool may take.")] = 3600.0,
+    work: Work = Path("build/fit"),
+    json_file: JsonFile = None,
+) -> None:
+    """Place and route the complete unit on an ECP5: cells, clock and critical path.
+
+    Hundreds of ports do not fit a package: a wrapper feeds them from a shift register and folds
+    the results into one pin; its own cells are told apart. Exit code 0 if it fits, 2 if it
+    cannot, with the numbers, 1 if a tool fails.
+    """
+    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
+                         lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs,
+                         weight_bits=weight_bits, target=target)
+    from sparseloom.hw import fit as flow
+    from sparseloom.hw.fit_report import fit_table
+    from sparseloom.hw.stages import shown_stages
+
+    _check_writable(json_file)
+    total = 1 + max(0, seeds) * (len(flow.STAGES) - 1)
+    with shown_stages(Console(stderr=True), total) as begin:
+        report = flow.fit(
+            config, device, seeds=seeds, speed=speed, router=router, freq_mhz=freq,
+            seconds=timeout, work=work,
+            entered=lambda seed, stage: begin(f"seed {seed} of {seeds}: {stage}" if seed
+                                              else f"{stage} {config.rows} × {config.cols}"))
+    _show(report, fit_table(report), json_file)
+
+
+@app.command()
+def synth(
+    family: Annotated[str, typer.Option(
+        show_default=False, help="ecp5, ice40, nexus, gowin or xilinx (7 series).")],
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    max_k: MaxK = DEFAULTS.max_k,
+    act_words: ActWords = DEFAULTS.act_words,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    queue_depth: QueueDepth = DEFAULTS.queue_depth,
+    block_inputs: BlockInputs = DEFAULTS.block_inputs,
+    weight_bits: WeightBits = DEFAULTS.weight_bits,
+    target: Target = DEFAULTS.target,
+    timeout: Annotated[float, typer.Option(help="Seconds that synthesis may take.")] = 3600.0,
+    work: Work = Path("build/fit"),
+    json_file: JsonFile = None,
+) -> None:
+    """Count a build's cells on a device family; says nothing about its clock."""
+    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
+                         lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs,
+                         weight_bits=weight_bits, target=target)
+    from sparseloom.hw.stages import shown_stages
+    from sparseloom.hw.utilisation import utilisation, utilisation_table
+
+    _check_writable(json_file)
+    with shown_stages(Console(stderr=True), 1) as begin:
+        begin(f"synth {config.rows} × {config.cols} for {family}")
+        report = utilisation(config, family, seconds=timeout, work=work)
+    _show(report, utilisation_table(report), json_file)
+
+
+def _check_writable(path: Path | None) -> None:
+    """Before the slow part."""
+    if path is not None and str(path) != "-" and not path.parent.is_dir():
+        raise InputError(f"--json: expected a file in a folder that is there, found {path}")
+
+
+def _show(report: Mapping, table: Table, json_file: Path | None) -> None:
+    text = json.dumps(report, indent=2) + "\n"
+    if str(json_file) == "-":
+        typer.echo(text, nl=False)
+        return
+    if json_file is not None:
+        try:
+            write_whole(json_file, text.encode())
+        except OSError as error:
+            raise InputError(f"cannot write {json_file}: {error.strerror}") from error
+    Console().print(table, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""One build of the unit, as files: Verilog, manifest and register map."""
+"""One build of the unit, as files: Verilog, manifest, FuseSoC core and register map."""
 import hashlib
 import json
 import re
@@ -9,6 +9,8 @@ from pathlib import Path
 from amaranth.back import verilog
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.fusesoc import CORE, to_core
+from sparseloom.hw.lint import to_vlt
 from sparseloom.hw.postprocess import PostProcess
 from sparseloom.hw.register_docs import to_c_header, to_markdown, to_python
 from sparseloom.hw.registers import UNIT_VERSION, build_values
@@ -20,7 +22,9 @@ from sparseloom.model.write import write_whole
 
 VERILOG = "sparseloom.v"
 MANIFEST = "manifest.json"
-FILES = (VERILOG, MANIFEST, "registers.md", "sparseloom_regs.h", "sparseloom_regs.py")
+WAIVERS = "sparseloom.vlt"
+FILES = (VERILOG, MANIFEST, WAIVERS, CORE, "registers.md", "sparseloom_regs.h",
+         "sparseloom_regs.py")
 """What :func:`generate` writes, in the order it returns."""
 
 
@@ -49,8 +53,12 @@ def tidy(text: str) -> str:
     that a word was never written. ``X_INTERFACE`` attributes stay on the ports of the top module
     only; the converter repeats them on wires, and on ports that the clock goes through. A process
     that assigns a constant gets an event to run on, since ``always @*`` alone would never do so.
-    Signals without bits, which Verilog gives two, are not declared; nothing uses them.
+    Signals without bits, which Verilog gives two, are not declared; nothing uses them. An element
+    of an array is ``name(3)``, not ``name[3]``, which yosys' abc9 takes for a bit of ``name`` and
+    stops at an assertion.
     """
+    text = re.sub(r"\\\S*\[\S* ",
+                  lambda name: name.group().replace("[", "(").replace("]", ")"), text)
     text = re.sub(r"^(?: *\(\*.*\*\)\n)*  wire \[-1:0\] .*;\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^  initial begin\n(?:    \S+ ?\[\d+\] = \d+'[hd]0+;\n)+  end\n", "", text,
                   flags=re.MULTILINE)
@@ -141,6 +149,8 @@ def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
     text = to_verilog(config)
     contents = {
         VERILOG: text,
+        WAIVERS: to_vlt(),
+        CORE: to_core(VERILOG, WAIVERS),
         "registers.md": to_markdown(values=build_values(config)),
         "sparseloom_regs.h": to_c_header(),
         "sparseloom_regs.py": to_python(),

@@ -9,13 +9,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from sparseloom.hw.errors import ToolError
 from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
 
 ROOMS = {
     "demo": ("sparseloom.sim.demo", "demo", "A real encoder to bit-exact RTL, in one command."),
     "model": ("sparseloom.model.cli", "app", "Prune and quantise encoders."),
-    "hw": ("sparseloom.hw.cli", "app", "Generate the block-sparse matrix unit."),
+    "hw": ("sparseloom.hw.cli", "app",
+           "Generate the block-sparse matrix unit, and see whether it fits a device."),
     "sim": ("sparseloom.sim.cli", "app", "Prove layers in RTL simulation."),
 }
 """Sub-command: module, what it calls there, help."""
@@ -100,7 +102,7 @@ def main() -> None:
         app()
     except InputError as error:
         _stop(str(error), 2)
-    except SimulationError as error:
+    except (SimulationError, ToolError) as error:
         _stop(str(error), 1)
     except OSError as error:
         if error.filename is None:

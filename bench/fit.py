@@ -1,0 +1,137 @@
+"""Clock and cells of complete units on ECP5 devices: ``python -m bench.fit``."""
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.device import git_revision, processor
+from bench.folders import Folders, read_json, write_json
+from bench.locks import locked
+from sparseloom.hw.config import TARGETS, ArrayConfig
+from sparseloom.hw.errors import ToolError
+from sparseloom.hw.fit import fit, hashes, sources, tool_versions
+from sparseloom.model.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+SEEDS = 3
+SPEED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One build on one device; all else is the reference build."""
+
+    device: str
+    rows: int
+    cols: int
+    target: str = "generic"
+
+    @property
+    def name(self) -> str:
+        """In the table."""
+        return f"{self.rows}x{self.cols}-{self.device}-{self.target}"
+
+    def config(self) -> ArrayConfig:
+        """Of the reference build's buffers, streams and lanes."""
+        return ArrayConfig(rows=self.rows, cols=self.cols, target=self.target)
+
+
+PLAN = tuple(Row(device=device, rows=rows, cols=cols, target=target)
+             for target in TARGETS
+             for device, rows, cols in (("25k", 4, 4), ("85k", 8, 8), ("85k", 12, 12)))
+
+
+def wanted(row: Row, seeds: int) -> dict[str, Any]:
+    """What a finished row must agree with to count as measured."""
+    return {"config": row.config().to_dict(), "device_name": row.device, "seeds": seeds,
+            "sha256": hashes(sources(row.config(), row.device)), "versions": tool_versions()}
+
+
+def is_current(found: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> bool:
+    """Whether a row was measured with these sources, options and tools."""
+    return found is not None and asked == {
+        "config": found["config"], "device_name": found["device"]["name"],
+        "seeds": found["options"]["seeds"], "sha256": found["sha256"],
+        "versions": found["versions"]}
+
+
+def measure(row: Row, seeds: int, folders: Folders) -> dict[str, Any]:
+    """Place and route one row, and put it into the table."""
+    report = fit(row.config(), row.device, seeds=seeds, speed=SPEED,
+                 work=folders.root / "build/fit", entered=_tell)
+    macs = report["macs"]
+    record = {"row": row.name,
+              "comb_per_mac": round(report["comb"] / macs, 1),
+              "ff_per_mac": round(report["ff"] / macs, 1),
+              **{key: value for key, value in report.items()
+                 if key not in ("critical_paths", "folders", "cached")},
+              "machine": processor(), "git": git_revision(folders.root),
+              "command": f"make bench-fit ARGS='--device {row.device} --rows {row.rows} "
+                         f"--cols {row.cols} --target {row.target} --seeds {seeds}'"}
+    with locked(folders.lock("fit")):
+        table = read_table(folders)
+        order = {planned.name: index for index, planned in enumerate(PLAN)}
+        rows = {old["row"]: old for old in table["rows"]} | {row.name: record}
+        table["rows"] = sorted(rows.values(),
+                               key=lambda one: (order.get(one["row"], len(order)), one["row"]))
+        write_json(folders.results / "fit.json", table, indent=2)
+    return record
+
+
+def read_table(folders: Folders) -> dict[str, Any]:
+    """The committed table; an empty one if there is none."""
+    return read_json(folders.results / "fit.json") or {"rows": []}
+
+
+def _tell(seed: int, stage: str) -> None:
+    print(f"  {time.strftime('%H:%M:%S')}  {f'seed {seed}: ' if seed else ''}{stage}", flush=True)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Entry of ``python -m bench.fit``: every row that is asked for and not there yet."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fit", description=__doc__)
+    parser.add_argument("--root", type=Path, default=ROOT, help="where results go")
+    parser.add_argument("--device", help="only rows on this device")
+    parser.add_argument("--rows", type=int, help="only rows of so many; with --cols and --device "
+                                                 "also an array that the plan lacks")
+    parser.add_argument("--cols", type=int)
+    parser.add_argument("--target", help=f"only rows of this target: {', '.join(TARGETS)}")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    options = parser.parse_args(words)
+    folders = Folders(options.root)
+    asked = {name: value for name in ("device", "rows", "cols", "target")
+             if (value := getattr(options, name)) is not None}
+    chosen = [row for row in PLAN if all(getattr(row, name) == value
+                                         for name, value in asked.items())]
+    if not chosen and {"device", "rows", "cols"} <= set(asked):
+        chosen = [Row(**asked)]
+    if not chosen:
+        print("error: rows: expected some of "
+              f"{', '.join(row.name for row in PLAN)}, found none", file=sys.stderr)
+        return 2
+    code = 0
+    for row in chosen:
+        try:
+            found = {old["row"]: old for old in read_table(folders)["rows"]}.get(row.name)
+            if is_current(found, wanted(row, options.seeds)):
+                print(f"{row.name}: measured already", flush=True)
+                continue
+            print(f"{row.name}:", flush=True)
+            found = measure(row, options.seeds, folders)
+        except (InputError, ToolError) as error:     # the next row may do
+            print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
+            code = max(code, 2 if isinstance(error, InputError) else 1)
+            continue
+        print(f"{row.name}: {found['fmax_mhz']['median']:.1f} MHz, {found['comb']:,} TRELLIS_COMB, "
+              f"{found['ff']:,} flip-flops, {found['dsp']} MULT18X18D, {found['bram']} DP16KD, "
+              f"{found['seconds']:.0f} s", flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

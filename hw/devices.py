@@ -1,0 +1,132 @@
+"""What an ECP5 device holds, and what a build needs of it by arithmetic alone."""
+from dataclasses import dataclass
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.errors import InputError
+
+LANE_MULTIPLIERS = 2
+"""MULT18X18D of a post-processing lane: its product is 32 x 17 bits."""
+
+BLOCK_BITS = 18432
+"""Bits of a DP16KD, parity bits included."""
+
+SPEEDS = (6, 7, 8)
+"""Speed grades of the LFE5U, 8 the fastest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One device, in its largest common package.
+
+    Parameters
+    ----------
+    part : str
+        Lattice's name.
+    flag : str
+        nextpnr-ecp5's option.
+    package : str
+    lut4, ff : int
+        Look-up tables (TRELLIS_COMB; a slice has two) and flip-flops, as many.
+    dsp : int
+        MULT18X18D.
+    bram : int
+        DP16KD.
+
+    Notes
+    -----
+    Source: Lattice FPGA-DS-02012, "ECP5 and ECP5-5G Family Selection Guide". It rounds the
+    look-up tables to thousands; the exact numbers are those of Project Trellis' database.
+    """
+
+    part: str
+    flag: str
+    package: str
+    lut4: int
+    ff: int
+    dsp: int
+    bram: int
+
+
+DEVICES = {
+    "25k": Device(part="LFE5U-25F", flag="--25k", package="CABGA381", lut4=24288, ff=24288,
+                  dsp=28, bram=56),
+    "45k": Device(part="LFE5U-45F", flag="--45k", package="CABGA381", lut4=43848, ff=43848,
+                  dsp=72, bram=108),
+    "85k": Device(part="LFE5U-85F", flag="--85k", package="CABGA381", lut4=83640, ff=83640,
+                  dsp=156, bram=208),
+}
+
+
+def find_device(name: str) -> Device:
+    """A device by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in DEVICES:
+        raise InputError(f"device: expected one of {', '.join(DEVICES)}, found {name!r}")
+    return DEVICES[name]
+
+
+def cell_multipliers(config: ArrayConfig) -> int:
+    """MULT18X18D of the array; two columns of 4-bit weights share one."""
+    return config.rows * (config.cols if config.weight_bits == 8 else -(-config.cols // 2))
+
+
+def check_arithmetic(config: ArrayConfig, device: Device) -> None:
+    """Refuse what no synthesis can make fit, before any is run.
+
+    Raises
+    ------
+    InputError
+        If the array's multipliers, the lanes' beside them, or the activations' bits are more than
+        the device has.
+    """
+    cells = cell_multipliers(config)
+    array = f"{config.rows} x {config.cols} cells"
+    if cells > device.dsp:
+        raise InputError(f"{array}: expected at most {device.dsp} MULT18X18D ({device.part}), "
+                         f"found {cells}")
+    most = (device.dsp - cells) // LANE_MULTIPLIERS
+    if config.post_lanes > most:
+        raise InputError(f"lanes: expected at most {most} ({device.part} has {device.dsp} "
+                         f"MULT18X18D, {array} take {cells} and a lane {LANE_MULTIPLIERS}), "
+                         f"found {config.post_lanes}")
+    bits = 2 * config.act_words * config.rows * 8
+    blocks = -(-bits // BLOCK_BITS)
+    if blocks > device.bram:
+        raise InputError(f"act_words: expected at most {device.bram} DP16KD ({device.part}), "
+                         f"found {blocks} for two halves of {config.act_words} words of "
+                         f"{config.rows} bytes")
+
+
+def check_cells(cells: dict[str, int], device: Device) -> None:
+    """Refuse a synthesised design that cannot be placed.
+
+    Parameters
+    ----------
+    cells : dict of str to int
+        Cells by type, as yosys counts them. Look-up tables are a lower bound: a carry cell takes
+        two, a distributed memory four.
+    device : Device
+
+    Raises
+    ------
+    InputError
+        With all that exceeds the device.
+    """
+    needs = {
+        "MULT18X18D": (cells.get("MULT18X18D", 0), device.dsp),
+        "DP16KD": (cells.get("DP16KD", 0), device.bram),
+        "LUT4": (cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0)
+                 + 4 * cells.get("TRELLIS_DPR16X4", 0), device.lut4),
+        "flip-flops": (cells.get("TRELLIS_FF", 0), device.ff),
+    }
+    over = {name: pair for name, pair in needs.items() if pair[0] > pair[1]}
+    if over:
+        raise InputError(
+            f"{device.part}: expected at most "
+            + ", ".join(f"{there} {name}" for name, (_, there) in over.items())
+            + ", found " + ", ".join(f"{wanted} {name}" for name, (wanted, _) in over.items()))

@@ -1,0 +1,89 @@
+"""Runs a slow tool in a process of its own, with a log, a time limit and news of its stages."""
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sparseloom.hw.errors import ToolError
+
+POLL_SECONDS = 0.2
+
+# PR_SET_PDEATHSIG, SIGKILL: a run of an hour must not outlive the process that wanted it.
+LINKED = """
+import ctypes, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+"""
+"""Begins the program of every child."""
+
+
+def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path, log: Path,
+             seconds: float, keep_log: Path,
+             heard: Callable[[str], None] = lambda line: None) -> float:
+    """Run to the end.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    program : str
+        Python source, run by this interpreter.
+    arguments : sequence of str
+        Its ``sys.argv[1:]``.
+    folder : Path
+        Where it runs.
+    log : Path
+        Gets all that it prints.
+    seconds : float
+        Its time limit.
+    keep_log : Path
+        Where the log goes if the tool fails.
+    heard : function
+        Called with each new line of the log, soon after it was written.
+
+    Returns
+    -------
+    float
+        Seconds that it took.
+
+    Raises
+    ------
+    ToolError
+        If it fails or takes too long.
+    """
+    keep_log.unlink(missing_ok=True)
+    start = time.monotonic()
+    fault = None
+    with open(log, "wb") as out, open(log, encoding="utf-8", errors="replace") as lines:
+        process = subprocess.Popen([sys.executable, "-c", LINKED + program, *arguments],
+                                   cwd=folder, stdout=out, stderr=subprocess.STDOUT,
+                                   stdin=subprocess.DEVNULL)
+        try:
+            while fault is None:
+                try:
+                    code = process.wait(POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    code = None
+                for line in lines:
+                    heard(line.rstrip("\n"))
+                if code is not None:
+                    if code:
+                        fault = f"failed with code {code}"
+                    break
+                if time.monotonic() - start > seconds:
+                    fault = f"took longer than {seconds:g} seconds"
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    if fault is not None:
+        log.replace(keep_log)
+        raise ToolError(f"{name} {fault}{_last_error(keep_log)}; its log is {keep_log}")
+    return time.monotonic() - start
+
+
+def _last_error(log: Path) -> str:
+    found = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+             if line.startswith("ERROR:")]
+    return f": {found[-1].removeprefix('ERROR:').strip()}" if found else ""

@@ -1,0 +1,45 @@
+import pytest
+from rich.console import Console
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.synthesis import COMMANDS, KINDS
+from sparseloom.hw.utilisation import LABELS, utilisation, utilisation_table
+from sparseloom.hw.wrapper import ports
+from sparseloom.model.errors import InputError
+
+
+def small(**changes):
+    return ArrayConfig(**{"rows": 1, "cols": 1, "max_k": 64, "act_words": 64, "bus_bits": 32,
+                          **changes})
+
+
+@pytest.mark.parametrize("family", COMMANDS)
+def test_a_generic_build_synthesises_for_every_family(family, tmp_path):
+    report = utilisation(small(), family, work=tmp_path)
+    for kind, least in (("luts", 1000), ("ffs", 1000), ("dsps", 1), ("block_memories", 1),
+                        ("carries", 50)):
+        assert report[kind] >= least, kind
+    # Nothing that takes room is outside the table, but multiplexers, buffers and constants.
+    named = sum(report[kind] for kind in LABELS)
+    assert named > 0.8 * sum(count for cell, count in report["cells"].items()
+                             if not cell.startswith(("MUX", "PFUMX", "L6MUX", "VCC", "GND", "VHI",
+                                                     "VLO", "BUFG", "INV", "GSR")))
+    assert not any("IBUF" in cell or "OBUF" in cell or cell.startswith("SB_IO")
+                   for cell in report["cells"]), "pads"
+    assert report["family"] == family
+    console = Console(width=100, record=True)
+    console.print(utilisation_table(report))
+    assert f"{report['luts']:,}" in console.export_text()
+
+
+def test_tables_count_the_same_things():
+    assert set(KINDS) == set(COMMANDS)
+    for kinds in KINDS.values():
+        assert set(kinds) == set(LABELS)
+
+
+def test_refuses_what_it_does_not_know(tmp_path):
+    with pytest.raises(InputError, match="family: expected one of"):
+        utilisation(small(), "cyclone", work=tmp_path)
+    assert ports(small())[0]["s_axis_acts_tdata"] == 32
+    assert list(tmp_path.iterdir()) == []
