@@ -14,6 +14,7 @@ from sparseloom.hw.register_docs import to_c_header, to_markdown, to_python
 from sparseloom.hw.registers import UNIT_VERSION, build_values
 from sparseloom.hw.share_modules import share_modules
 from sparseloom.hw.top import NAME, Top
+from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.write import write_whole
@@ -94,7 +95,8 @@ def make_manifest(config: ArrayConfig, verilog_text: str) -> dict:
             "lanes": config.post_lanes,
             "sum_bits": config.sum_bits,
             "max_blocks": config.max_blocks,
-            "multipliers": config.rows * config.cols + config.post_lanes,
+            "multipliers": (config.rows * config.cols
+                            + WideMultiplier.MULTIPLIERS * config.post_lanes),
             "post_latency": PostProcess.LATENCY,
         },
         "versions": {

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.layouts import ScaleParams
 from sparseloom.hw.memory import SimpleDualPort
-from sparseloom.hw.multiplier import Multiplier
+from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.model.packed import spec
 
 LutWrite = wiring.Signature({"en": Out(1), "bank": Out(1), "addr": Out(8), "data": Out(signed(8))})
@@ -106,7 +106,7 @@ class PostLane(wiring.Component):
 
     BIAS = 0
     MULTIPLY = BIAS + 1
-    ROUND = MULTIPLY + Multiplier.LATENCY
+    ROUND = MULTIPLY + WideMultiplier.LATENCY
     COARSE = ROUND + 1
     FINE = COARSE + 1
     SATURATE = FINE + 1
@@ -141,7 +141,8 @@ class PostLane(wiring.Component):
         acc = Signal(signed(32), reset_less=True)
         m.d.sync += acc.eq(self.sum + self.bias)
 
-        m.submodules.multiplier = multiplier = Multiplier(a_bits=32, b_bits=17, target=self._target)
+        m.submodules.multiplier = multiplier = WideMultiplier(a_bits=32, b_bits=17,
+                                                              target=self._target)
         m.d.comb += [
             multiplier.a.eq(acc),
             multiplier.b.eq(Cat(self.factor, 0)),
