@@ -11,6 +11,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.counters import Counters
 from sparseloom.hw.drain import PARAM_BANKS, Drain
 from sparseloom.hw.fault import Fault
+from sparseloom.hw.floorplan import place
 from sparseloom.hw.input_port import InputPort
 from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
@@ -33,6 +34,8 @@ class Unit(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    floorplan : str, optional
+        Device on whose DSP blocks the array's multipliers are placed; target ``ecp5`` only.
 
     Members
     -------
@@ -42,8 +45,10 @@ class Unit(wiring.Component):
     results : Out(stream of result_beat_layout(bus_bits))
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, *, floorplan: str | None = None):
         self.config = config
+        self.bels = None if floorplan is None else place(rows=config.rows, cols=config.cols,
+                                                         device=floorplan)
         beat = beat_layout(config.bus_bits)
         super().__init__({
             "bus": In(AxiLiteSignature()), "irq": Out(1),
@@ -84,7 +89,7 @@ class Unit(wiring.Component):
         issue = Issue(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                       depth_strips=depth_strips, depth_acts=depth_acts, room_words=room_words,
                       release_delay=ISSUE_LATENCY)
-        array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target)
+        array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
                       latency=ISSUE_LATENCY + array.capture_latency)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
