@@ -93,7 +93,8 @@ class Unit(wiring.Component):
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
                       latency=ISSUE_LATENCY + array.capture_latency)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
-        result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words)
+        result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words,
+                                 target=target)
 
         # Doors, registers and counters stay, the array has nothing to forget, and all else starts
         # afresh after an error or a clear.
