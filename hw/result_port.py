@@ -99,11 +99,13 @@ class ResultPort(wiring.Component):
     -------
     flush : In(1)
         Drop all results that were not offered yet.
+    halt : In(1)
+        Offer no further beat of them. Up from the cycle of a ``close`` until ``flush``.
     close : In(1)
         For one cycle: after the offered beat, send one byte ``close_cause`` with TLAST and TUSER.
     close_cause : In(8)
     open : Out(1)
-        A packet was begun, or would be in this cycle, and its last beat is not yet offered.
+        A packet was begun, and its last beat is not yet offered.
     idle : Out(1)
         No beat is offered, no close is due.
     offered : Out(1)
@@ -120,7 +122,7 @@ class ResultPort(wiring.Component):
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
             "raw": In(1), "last": In(1), "returned": Out(1),
-            "flush": In(1), "close": In(1), "close_cause": In(8),
+            "flush": In(1), "halt": In(1), "close": In(1), "close_cause": In(8),
             "open": Out(1), "idle": Out(1), "offered": Out(1), "finished": Out(1),
             "o": Out(stream.Signature(result_beat_layout(bus_bits))),
         })
@@ -138,8 +140,8 @@ class ResultPort(wiring.Component):
         free, begun = Signal(), Signal()
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
-            pack.o.ready.eq(free & ~self.flush & ~closing & ~self.close),
-            self.open.eq(begun | (pack.o.valid & free & ~self.flush & ~closing)),
+            pack.o.ready.eq(free & ~self.halt & ~self.flush & ~closing),
+            self.open.eq(begun),
             self.idle.eq(~self.o.valid & ~closing),
             self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last
                              & ~self.o.payload.user),

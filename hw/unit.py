@@ -98,8 +98,8 @@ class Unit(wiring.Component):
 
         # Doors, registers and counters stay, the array has nothing to forget, and all else starts
         # afresh after an error or a clear.
-        flush = Signal()
-        m.d.comb += flush.eq(~fault.run)
+        flush = Signal()                    # a register, since it reaches everything
+        m.d.sync += flush.eq(~fault.run)
         for name, part in (("registers", registers), ("fault", fault), ("counters", counters),
                            ("weights_port", weights_port), ("acts_port", acts_port),
                            ("result_port", result_port), ("array", array)):
@@ -170,15 +170,18 @@ class Unit(wiring.Component):
 
         # Errors and clear.
         m.d.comb += [
-            fault.job.eq(queue.impossible_cause),
-            fault.weights.eq(strip_loader.error), fault.strip.eq(strip_loader.strip),
-            fault.acts.eq(act_loader.error),
+            fault.strip.eq(strip_loader.strip),
             fault.clear.eq(registers.control.strobe & registers.control.clear),
             fault.results_open.eq(result_port.open), fault.results_idle.eq(result_port.idle),
             fault.inputs_started.eq(weights_port.started | acts_port.started),
-            result_port.flush.eq(flush),
+            result_port.flush.eq(flush), result_port.halt.eq(fault.halt),
             result_port.close.eq(fault.close), result_port.close_cause.eq(fault.close_cause),
         ]
+        with m.If(~flush):          # a mistake still on its way when all is dropped is dropped too
+            m.d.comb += [
+                fault.job.eq(queue.impossible_cause), fault.weights.eq(strip_loader.error),
+                fault.acts.eq(act_loader.error),
+            ]
         for port in (weights_port, acts_port):
             m.d.comb += [port.run.eq(fault.run), port.discard.eq(fault.clearing)]
 

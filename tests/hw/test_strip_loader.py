@@ -261,7 +261,7 @@ def test_a_beat_a_cycle_and_few_between_packets(cols, bus_bits):
 
     run(dut, source, max_cycles=4000, background=[sink])
     extra = len(cycles) - len(beats)
-    assert 0 <= extra <= 6 * (4 + (cols // 2 if bus_bits == 128 else 0))
+    assert 0 <= extra <= 6 * (3 + dut.SETTLE_CYCLES + (cols // 2 if bus_bits == 128 else 0))
 
 
 def error_job(cols=5, lut=False):
@@ -296,7 +296,9 @@ def first_errors(job, cases, *, cols=5, bus_bits=32):
             ctx.set(dut.stage.valid, 1)
             ctx.set(dut.lut_free, 1)
             queue, cause, done, idle, taken = list(beats), 0, False, 0, 0
-            while not cause and not done:
+            left = dut.ERROR_LATENCY    # once it is done
+            while not cause and left:
+                left -= done
                 valid = bool(queue) and rng.random() >= stall
                 ctx.set(dut.i.valid, valid)
                 if valid:
@@ -304,9 +306,12 @@ def first_errors(job, cases, *, cols=5, bus_bits=32):
                 take = ctx.get(dut.ready)
                 ctx.set(dut.take, take)
                 ctx.set(dut.release, take)
-                *_, ready, cause, strip, done = await ctx.tick().sample(
+                *_, ready, cause, strip, ends = await ctx.tick().sample(
                     dut.i.ready, dut.error, dut.strip, dut.stage.next)
-                taken += take
+                taken += take and not done
+                if ends:
+                    done = True
+                    ctx.set(dut.stage.valid, 0)
                 if valid and ready:
                     queue.pop(0)
                 idle = 0 if queue else idle + 1
