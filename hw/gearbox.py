@@ -59,7 +59,7 @@ class Gearbox(wiring.Component):
         body = self._general
         if in_bytes > out_bytes and in_bytes % out_bytes == 0:
             self.size_bytes, body = 2 * in_bytes, self._cut
-        elif out_bytes > in_bytes and out_bytes % in_bytes == 0:
+        elif out_bytes % in_bytes == 0:
             self.size_bytes, body = 2 * out_bytes, self._gather
         self._body = body
         self.latency = 2 if body == self._cut else 1

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.drain import tile_layout
+from sparseloom.hw.strip_loader import STRIP_BANKS
 from sparseloom.hw.tile_walk import Cause, issue_layout
 
 
@@ -84,7 +85,7 @@ class Issue(wiring.Component):
             m.d.sync += spacing_left.eq(spacing_left - 1)
         m.d.sync += room.eq(room + self.returned - Mux(begin, tile.words, 0))
         with m.If(active):
-            m.d.sync += [left.eq(left - 1), self.strip_addr.eq(self.strip_addr + 1),
+            m.d.sync += [left.eq(left - 1), self.strip_addr.eq(self.strip_addr + STRIP_BANKS),
                          self.first.eq(0)]
         with m.If(begin):
             m.d.sync += [

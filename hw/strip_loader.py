@@ -43,7 +43,8 @@ class StripLoader(wiring.Component):
     lut_free : In(1)
         The job's table bank is not in use.
     k_write, w_write : Out(write_signature)
-        Input index and ``cols`` weights at ``bank * 2**n + column``, ``2**n >= max_k``.
+        Input index and ``cols`` weights at ``STRIP_BANKS * column + bank``: the banks alternate,
+        so that both together need no more words than ``STRIP_BANKS * max_k``.
     param_write : Out(write_signature)
         At ``param bank * cols + output``.
     lut_write : Out(LutWrite)
@@ -84,8 +85,7 @@ class StripLoader(wiring.Component):
                  block_inputs: int, weight_bits: int = 8):
         self.cols, self.max_k, self.bus_bits = cols, max_k, bus_bits
         self.block_inputs, self.weight_bits = block_inputs, weight_bits
-        self.bank_words = 1 << (max_k - 1).bit_length()
-        depth = STRIP_BANKS * self.bank_words
+        depth = STRIP_BANKS * max_k
         super().__init__({
             "i": In(stream.Signature(beat_layout(bus_bits))),
             "stage": Out(stage_signature(job_layout(rows=rows, max_k=max_k,
@@ -192,10 +192,10 @@ class StripLoader(wiring.Component):
         empty = Signal()
         m.d.comb += [
             columns.eq(header.columns), empty.eq(columns == 0),
-            self.k_write.addr.eq(bank * self.bank_words + k_count),
+            self.k_write.addr.eq(Cat(bank, k_count)),
             self.k_write.data.eq(expand.k),
             self.k_write.en.eq(expand.valid & (k_count < columns)),
-            self.w_write.addr.eq(bank * self.bank_words + w_count),
+            self.w_write.addr.eq(Cat(bank, w_count)),
             self.w_write.data.eq(weights.o.payload.data),
             self.w_write.en.eq(weights.o.valid & (w_count < columns)),
         ]

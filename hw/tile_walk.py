@@ -23,7 +23,8 @@ def issue_layout(*, rows: int, cols: int, lanes: int, max_k: int, depth_strips: 
                  depth_acts: int) -> data.StructLayout:
     """A tile ready to be issued.
 
-    Its ``columns`` start at ``strip_base`` of the strip buffer and are added to ``act_base`` of
+    Its ``columns`` start at ``strip_base`` of the strip buffer, ``STRIP_BANKS`` words apart; their
+    indices are added to ``act_base`` of
     the activation buffer; it makes ``words`` words of results; its end frees a strip bank
     (``strip_end``) and an activation half (``tile.last``).
     """
@@ -44,8 +45,8 @@ class TileWalk(wiring.Component):
     ----------
     rows, cols, lanes, max_k, act_words : int
         As in :class:`~sparseloom.hw.config.ArrayConfig`.
-    strip_words, half_words : int
-        Distance of two strip banks and of two activation halves, powers of two.
+    half_words : int
+        Distance of two activation halves, a power of two.
 
     Members
     -------
@@ -61,9 +62,9 @@ class TileWalk(wiring.Component):
     """
 
     def __init__(self, *, rows: int, cols: int, lanes: int, max_k: int, act_words: int,
-                 strip_words: int, half_words: int):
+                 half_words: int):
         self.rows, self.cols, self.parts = rows, cols, rows // lanes
-        self.strip_words, self.half_words = strip_words, half_words
+        self.half_words = half_words
         job = job_layout(rows=rows, max_k=max_k, act_words=act_words)
         super().__init__({
             "stage": Out(stage_signature(job)),
@@ -72,7 +73,7 @@ class TileWalk(wiring.Component):
             "waits_for": Out(Cause),
             "o": Out(stream.Signature(issue_layout(
                 rows=rows, cols=cols, lanes=lanes, max_k=max_k,
-                depth_strips=STRIP_BANKS * strip_words,
+                depth_strips=STRIP_BANKS * max_k,
                 depth_acts=ActLoader.HALVES * half_words))),
         })
 
@@ -112,7 +113,7 @@ class TileWalk(wiring.Component):
             m.d.sync += [
                 self.o.valid.eq(1),
                 o.columns.eq(self.strip_length),
-                o.strip_base.eq(bank * self.strip_words),
+                o.strip_base.eq(bank),
                 o.act_base.eq(half * self.half_words + base),
                 o.words.eq(sum(channels << bit for bit in range(self.parts.bit_length())
                                if self.parts >> bit & 1)),

@@ -76,15 +76,14 @@ class Unit(wiring.Component):
             weight_bits=config.weight_bits)
         act_loader = ActLoader(rows=rows, cols=cols, max_k=config.max_k,
                                act_words=config.act_words, bus_bits=config.bus_bits)
-        depth_strips = STRIP_BANKS * strip_loader.bank_words
+        depth_strips = STRIP_BANKS * config.max_k
         depth_acts = ActLoader.HALVES * act_loader.half_words
         strip_buffer = StripBuffer(depth=depth_strips, max_k=config.max_k, cols=cols,
                                    w_delay=ActBuffer.LATENCY, target=target)
         act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target)
         params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * cols, target=target)
         walk = TileWalk(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
-                        act_words=config.act_words, strip_words=strip_loader.bank_words,
-                        half_words=act_loader.half_words)
+                        act_words=config.act_words, half_words=act_loader.half_words)
         room_words = config.result_words
         issue = Issue(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                       depth_strips=depth_strips, depth_acts=depth_acts, room_words=room_words,

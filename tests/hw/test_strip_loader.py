@@ -81,7 +81,6 @@ class Bench:
     def __init__(self, dut, jobs, *, cols, bus_bits, stall, seed=1):
         self.dut, self.jobs, self.cols, self.bus_bytes = dut, jobs, cols, bus_bits // 8
         self.rng, self.stall = random.Random(seed), stall
-        self.bank_words = 1 << (MAX_K - 1).bit_length()
         self.strips = [strip for job in jobs for strip in job.strips]
         self.memory = {name: {} for name in ("k", "w", "param", "lut")}
         self.writes = dict.fromkeys(self.memory, 0)
@@ -113,11 +112,11 @@ class Bench:
                 await put(ctx, self.dut.i, beat)
 
     def holds(self, index):
-        strip, bank, params = (self.strips[index], index % STRIP_BANKS * self.bank_words,
+        strip, bank, params = (self.strips[index], index % STRIP_BANKS,
                                index % PARAM_BANKS * self.cols)
         length = len(strip["k"])
-        assert [self.memory["k"][bank + at] for at in range(length)] == strip["k"], index
-        assert [self.memory["w"][bank + at] for at in range(length)] == strip["w"], index
+        assert [self.memory["k"][STRIP_BANKS * at + bank] for at in range(length)] == strip["k"], index
+        assert [self.memory["w"][STRIP_BANKS * at + bank] for at in range(length)] == strip["w"], index
         assert [self.memory["param"][params + c] for c in range(self.cols)] == strip["params"]
 
     async def taker(self, ctx):

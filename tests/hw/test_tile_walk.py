@@ -9,13 +9,13 @@ from sparseloom.hw.tile_walk import Cause, TileWalk
 from tests.hw.bench import get, pause, run, watch
 
 MAX_K, ACT_WORDS = 40, 120
-STRIP_WORDS, HALF_WORDS = 64, 128
+HALF_WORDS = 128
 GEOMETRIES = [(3, 5, 1), (1, 1, 1), (8, 4, 4), (12, 12, 4)]
 
 
 def walk(rows, cols, lanes):
     return TileWalk(rows=rows, cols=cols, lanes=lanes, max_k=MAX_K, act_words=ACT_WORDS,
-                    strip_words=STRIP_WORDS, half_words=HALF_WORDS)
+                    half_words=HALF_WORDS)
 
 
 def jobs_of(rng, rows, cols, count=7):
@@ -45,7 +45,7 @@ def tiles_of(jobs, rows, cols, lanes):
                 last_group = group == job["groups"] - 1
                 last = last_group and strip == len(lengths) - 1
                 tiles.append({
-                    "columns": length, "strip_base": strip_index % 2 * STRIP_WORDS,
+                    "columns": length, "strip_base": strip_index % 2,
                     "act_base": job_index % 2 * HALF_WORDS + group * job["inputs"],
                     "words": channels * (rows // lanes), "strip_end": int(last_group),
                     "channels": channels,
