@@ -4,6 +4,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.act_loader import ActLoader
+from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.drain import tile_layout
 from sparseloom.hw.job_queue import job_layout, stage_signature
 from sparseloom.hw.strip_loader import STRIP_BANKS
@@ -26,12 +27,13 @@ def issue_layout(*, rows: int, cols: int, lanes: int, max_k: int, depth_strips: 
     Its ``columns`` start at ``strip_base`` of the strip buffer, ``STRIP_BANKS`` words apart; their
     indices are added to ``act_base`` of
     the activation buffer; it makes ``words`` words of results; its end frees a strip bank
-    (``strip_end``) and an activation half (``tile.last``).
+    (``strip_end``) and an activation half (``tile.last``). ``single`` and ``long`` say that it has
+    one column, and as many as two tiles' ends must lie apart.
     """
     return data.StructLayout({
         "columns": range(max_k + 1), "strip_base": range(depth_strips),
         "act_base": range(depth_acts), "words": range(cols * (rows // lanes) + 1),
-        "strip_end": 1, "tile": tile_layout(rows=rows, cols=cols),
+        "strip_end": 1, "single": 1, "long": 1, "tile": tile_layout(rows=rows, cols=cols),
     })
 
 
@@ -65,6 +67,7 @@ class TileWalk(wiring.Component):
                  half_words: int):
         self.rows, self.cols, self.parts = rows, cols, rows // lanes
         self.half_words = half_words
+        self.spacing = tile_spacing(rows=rows, cols=cols, lanes=lanes)
         job = job_layout(rows=rows, max_k=max_k, act_words=act_words)
         super().__init__({
             "stage": Out(stage_signature(job)),
@@ -113,6 +116,7 @@ class TileWalk(wiring.Component):
             m.d.sync += [
                 self.o.valid.eq(1),
                 o.columns.eq(self.strip_length),
+                o.single.eq(self.strip_length == 1), o.long.eq(self.strip_length >= self.spacing),
                 o.strip_base.eq(bank),
                 o.act_base.eq(half * self.half_words + base),
                 o.words.eq(sum(channels << bit for bit in range(self.parts.bit_length())

@@ -70,7 +70,9 @@ def simulate(dut, tiles, *, gap=lambda: 0, returns=lambda: True, cycles=None, dr
             waits_for = rng.choice([Cause.STALL_WEIGHTS, Cause.STALL_ACTS, Cause.OTHER])
             ctx.set(dut.i.valid, valid)
             if valid:
-                ctx.set(dut.i.payload, queue[0])
+                columns = queue[0]["columns"]
+                ctx.set(dut.i.payload, {**queue[0], "single": columns == 1,
+                                        "long": columns >= dut.spacing})
             ctx.set(dut.returned, returned)
             ctx.set(dut.waits_for, waits_for)
             (*_, ready, addr, act_base, first, last, tile, strip_release, acts_release, cause,

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.drain import PARAM_BANKS
 from sparseloom.hw.tile_walk import Cause, TileWalk
 from tests.hw.bench import get, pause, run, watch
@@ -48,6 +49,8 @@ def tiles_of(jobs, rows, cols, lanes):
                     "columns": length, "strip_base": strip_index % 2,
                     "act_base": job_index % 2 * HALF_WORDS + group * job["inputs"],
                     "words": channels * (rows // lanes), "strip_end": int(last_group),
+                    "single": int(length == 1),
+                    "long": int(length >= tile_spacing(rows=rows, cols=cols, lanes=lanes)),
                     "channels": channels,
                     "tokens": job["last_tokens"] if last_group else rows,
                     "bank": strip_index % PARAM_BANKS, "last": int(last),
@@ -57,7 +60,7 @@ def tiles_of(jobs, rows, cols, lanes):
 
 
 def fields(payload):
-    outer = ("columns", "strip_base", "act_base", "words", "strip_end")
+    outer = ("columns", "strip_base", "act_base", "words", "strip_end", "single", "long")
     inner = ("channels", "tokens", "bank", "last", "zero_point", "raw", "lut", "lut_bank")
     return {**{name: getattr(payload, name) for name in outer},
             **{name: getattr(payload.tile, name) for name in inner}}
