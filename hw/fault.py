@@ -10,7 +10,8 @@ SOURCES = ("job", "weights", "acts")
 class Fault(wiring.Component):
     """Runs, or stopped with a cause, or clearing.
 
-    An error or a clear, registered first, stops the unit from the cycle after the next one on. It ends the results with one closing beat.
+    An error or a clear is registered first and acts in the next cycle. An error stops the unit
+    from the cycle after that on and ends the results with one closing beat.
     A clear drops everything, waits until no input packet is under way and no result beat is
     offered, then lets the unit run again. It needs no beat on an idle port.
 

@@ -103,7 +103,8 @@ class SimpleDualPort(wiring.Component):
         super().__init__({
             "write": In(write_signature(depth, shape)),
             "read": In(read_signature(depth, shape)),
-            "advance": In(self.LATENCY, init=(1 << self.LATENCY) - 1),
+            "advance": In(self.LATENCY,
+                          init=(1 << self.LATENCY) - 1),  # pyright: ignore[reportCallIssue]
         })
 
     def elaborate(self, platform):

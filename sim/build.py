@@ -195,7 +195,8 @@ def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
         "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *VERILATOR_FLAGS,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
-        str(control), str(main), str(BENCH), str(verilog.resolve()), *map(str, cell_models(verilog))]
+        str(control), str(main), str(BENCH), str(verilog.resolve()),
+        *map(str, cell_models(verilog))]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
             f"VM_TRACE={int(waves)}", *COMPILER_FLAGS]
     with open(log, "w") as out:

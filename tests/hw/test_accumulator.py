@@ -36,7 +36,8 @@ def test_sums_of_runs(sum_bits):
 
 @pytest.mark.parametrize(("keywords", "message"), [
     ({"product_bits": 16, "sum_bits": 15}, "product_bits must be in 1..sum_bits = 15, not 16"),
-    ({"product_bits": 1, "sum_bits": 2, "target": "abacus"}, "target must be one of generic, ecp5")])
+    ({"product_bits": 1, "sum_bits": 2, "target": "abacus"},
+     "target must be one of generic, ecp5")])
 def test_refuses(keywords, message):
     with pytest.raises(ValueError, match=message):
         Accumulator(**keywords)

@@ -33,9 +33,9 @@ def test_products(a_bits, b_bits):
 
 
 def test_refuses_bad_parameters():
-    with pytest.raises(ValueError, match="b_bits must be in 1..18, not 0"):
+    with pytest.raises(ValueError, match=r"b_bits must be in 1\.\.18, not 0"):
         Multiplier(a_bits=8, b_bits=0)
-    with pytest.raises(ValueError, match="a_bits must be in 1..18, not 19"):
+    with pytest.raises(ValueError, match=r"a_bits must be in 1\.\.18, not 19"):
         Multiplier(a_bits=19, b_bits=8)
     with pytest.raises(ValueError, match="bel must be None for target generic"):
         Multiplier(a_bits=8, b_bits=8, bel="X4/Y10/MULT18_0")

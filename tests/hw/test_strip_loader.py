@@ -115,8 +115,9 @@ class Bench:
         strip, bank, params = (self.strips[index], index % STRIP_BANKS,
                                index % PARAM_BANKS * self.cols)
         length = len(strip["k"])
-        assert [self.memory["k"][STRIP_BANKS * at + bank] for at in range(length)] == strip["k"], index
-        assert [self.memory["w"][STRIP_BANKS * at + bank] for at in range(length)] == strip["w"], index
+        for name in ("k", "w"):
+            held = [self.memory[name][STRIP_BANKS * at + bank] for at in range(length)]
+            assert held == strip[name], index
         assert [self.memory["param"][params + c] for c in range(self.cols)] == strip["params"]
 
     async def taker(self, ctx):

@@ -21,8 +21,8 @@ NOISE_BITS = 256
 FILL = 4096                 # cycles in which memories are written from end to end
 CYCLES = FILL + 6000
 
-MEMORIES = [(48, 54), (73, 130), (512, 36), (600, 19), (1024, 18), (2000, 10), (2048, 9), (3072, 11),
-            (3072, 23), (4096, 5), (4096, 96), (33, 1), (32, 7)]
+MEMORIES = [(48, 54), (73, 130), (512, 36), (600, 19), (1024, 18), (2000, 10), (2048, 9),
+            (3072, 11), (3072, 23), (4096, 5), (4096, 96), (33, 1), (32, 7)]
 """(words, bits): every width of a block but the two deepest, one and two banks, ragged ends."""
 
 
@@ -69,8 +69,8 @@ class Twins(wiring.Component):
                     outputs.append(part.o)
                 else:
                     outputs.append(self.memory(m, part, noise))
-            m.d.comb += [self.differ[index].eq(outputs[0].as_unsigned() != outputs[1].as_unsigned()),
-                         self.alive[index].eq(outputs[1].as_unsigned() != 0)]
+            generic, ecp5 = (output.as_unsigned() for output in outputs)
+            m.d.comb += [self.differ[index].eq(generic != ecp5), self.alive[index].eq(ecp5 != 0)]
         return m
 
     def memory(self, m, part, noise):
