@@ -125,14 +125,16 @@ class Gearbox(wiring.Component):
         with m.If(put):
             m.d.sync += [gathered[count].eq(self.i.p.data), count.eq(count + 1),
                          whole.eq(complete & ~free), whole_last.eq(self.i.p.last)]
-        with m.If(free):
-            m.d.sync += valid.eq(leaves)
         with m.If(leaves):
-            m.d.sync += [whole.eq(0), count.eq(0), out_parts.eq(count + ~whole),
-                         last.eq(Mux(whole, whole_last, self.i.p.last))]
-            m.d.sync += word.eq(Cat(
-                Mux(count > part, gathered[part],
-                    Mux((count == part) & ~whole, self.i.p.data, 0)) for part in range(parts)))
+            m.d.sync += [whole.eq(0), count.eq(0)]
+        with m.If(free):            # what leaves is right only with ``valid``
+            m.d.sync += [
+                valid.eq(leaves), out_parts.eq(count + ~whole),
+                last.eq(Mux(whole, whole_last, self.i.p.last)),
+                word.eq(Cat(Mux(count > part, gathered[part],
+                                Mux((count == part) & ~whole, self.i.p.data, 0))
+                            for part in range(parts))),
+            ]
 
     def _general(self, m):
         """One buffer, whose bytes move down when some leave."""

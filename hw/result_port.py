@@ -146,8 +146,9 @@ class ResultPort(wiring.Component):
             self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last
                              & ~self.o.payload.user),
         ]
+        # The register follows whenever it is free; only ``valid`` depends on what there is.
         with m.If(free):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += [self.o.valid.eq(0), self.o.payload.eq(pack.o.payload)]
             with m.If(closing):
                 m.d.sync += [
                     self.o.valid.eq(1), self.o.payload.data.eq(cause), self.o.payload.keep.eq(1),
@@ -156,8 +157,7 @@ class ResultPort(wiring.Component):
                 ]
             with m.Elif(pack.o.valid & pack.o.ready):
                 m.d.comb += self.offered.eq(pack.o.payload.last)
-                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(pack.o.payload),
-                             begun.eq(~pack.o.payload.last)]
+                m.d.sync += [self.o.valid.eq(1), begun.eq(~pack.o.payload.last)]
         with m.If(self.close):
             m.d.sync += [closing.eq(1), cause.eq(self.close_cause)]
         return m

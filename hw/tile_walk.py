@@ -40,8 +40,8 @@ def issue_layout(*, rows: int, cols: int, lanes: int, max_k: int, depth_strips: 
 class TileWalk(wiring.Component):
     """From jobs to tiles: strips are the outer loop, token groups the inner one.
 
-    Offers a tile as soon as its strip and its job's activations are loaded, one a cycle; one cycle
-    is lost between jobs.
+    Offers a tile as soon as its strip and its job's activations are loaded, and looks for the next
+    one in the cycle after it was taken, so that ``o.ready`` reaches nothing in the same cycle.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class TileWalk(wiring.Component):
             last_strip.eq(outputs_left <= self.cols),
             last_group.eq(group + 1 == job.groups),
             channels.eq(Mux(last_strip, outputs_left, self.cols)),
-            offer.eq(begun & self.strip_ready & self.acts_ready & (~self.o.valid | self.o.ready)),
+            offer.eq(begun & self.strip_ready & self.acts_ready & ~self.o.valid),
             self.strip_take.eq(offer & last_group),
             self.acts_take.eq(offer & last_group & last_strip),
             self.stage.next.eq(self.acts_take),

@@ -192,14 +192,14 @@ class Unit(wiring.Component):
         job = queue.descriptor
         busy, had_space = Signal(), Signal(init=1)
         tag, done_tag, done_count = Signal(8), Signal(8), Signal(16)
-        space = Signal()
+        space, push = Signal(), Signal()
         m.d.comb += [
             job.inputs.eq(registers.job_shape.inputs), job.outputs.eq(registers.job_shape.outputs),
             job.tokens.eq(registers.job_tokens.tokens), job.tag.eq(registers.job_tokens.tag),
             job.zero_point.eq(registers.job_config.zero_point),
             job.raw.eq(registers.job_config.raw), job.lut.eq(registers.job_config.lut),
             registers.job_push.refused.eq(flush | (queue.space == 0)),
-            queue.push.eq(registers.job_push.strobe),
+            queue.push.eq(push),
             busy.eq(fault.run & ((queue.outstanding != 0) | ~result_port.idle)),
             registers.status.busy.eq(busy), registers.status.error.eq(fault.stopped),
             registers.status.clearing.eq(fault.clearing),
@@ -218,7 +218,7 @@ class Unit(wiring.Component):
         ]
         with m.If(~flush):
             m.d.comb += registers.status.queue_space.eq(queue.space)
-        m.d.sync += had_space.eq(space)
+        m.d.sync += [had_space.eq(space), push.eq(registers.job_push.strobe)]
         with m.If(result_port.offered):
             m.d.sync += tag.eq(queue.retire.job.tag)
         with m.If(result_port.finished):
