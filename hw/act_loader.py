@@ -1,5 +1,5 @@
 """Loads a job's activations into one half of the activation buffer."""
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -72,23 +72,30 @@ class ActLoader(wiring.Component):
         loaded, waiting = Signal(range(self.HALVES + 1)), Signal(range(self.HALVES + 1))
 
         # Where the next word goes: channel block, group, channel of the block.
-        # Addresses are kept, not computed: one sum a cycle each.
-        k_shape = range(self.max_k + self.cols)
-        block, channel, k = Signal(k_shape), Signal(range(self.cols)), Signal(k_shape)
-        group = Signal(range(self.act_words))
+        # Addresses are kept, not computed, and what ends with a word is known a word before.
+        cols = self.cols
+        channel, last_channel = Signal(range(cols)), Signal(range(cols))     # of the block
+        beyond = Signal(signed(len(job.inputs) + 1))            # inputs behind this block
+        last_block, last_group = Signal(), Signal()
+        groups_left = Signal(job.groups.shape())                # behind this one
+        block = Signal(range(self.max_k + cols))
         at, group_at = Signal(range(self.half_words)), Signal(range(self.half_words))
         end_of_block, end_of_group, end_of_job = Signal(), Signal(), Signal()
-        last_k, last_group = Signal(job.inputs.shape()), Signal(job.groups.shape())
-        next_block, next_group = Signal(k_shape), Signal.like(at)
-        ends_here = Signal()
-        m.d.sync += [last_k.eq(job.inputs - 1), last_group.eq(job.groups - 1)]
+        next_block, next_group = Signal.like(block), Signal.like(at)
         m.d.comb += [
-            ends_here.eq(k == last_k),
-            end_of_block.eq((channel == self.cols - 1) | ends_here),
-            end_of_group.eq(end_of_block & (group == last_group)),
-            end_of_job.eq(end_of_group & ends_here),
-            next_block.eq(block + self.cols), next_group.eq(group_at + job.inputs),
+            end_of_block.eq(channel == last_channel),
+            end_of_group.eq(end_of_block & last_group),
+            end_of_job.eq(end_of_group & last_block),
+            next_block.eq(block + cols), next_group.eq(group_at + job.inputs),
         ]
+
+        def enter_block(inputs):
+            """``inputs`` are left, those of the block included."""
+            m.d.sync += [
+                last_channel.eq(Mux(inputs >= cols, cols - 1, inputs - 1)),
+                last_block.eq(inputs <= cols), beyond.eq(inputs - cols),
+                groups_left.eq(job.groups - 1), last_group.eq(job.groups == 1),
+            ]
 
         # Bytes taken from the stream and not yet given out as words.
         balance = Signal(range(3 * bus_bytes + 3 * self.rows + 1))
@@ -128,19 +135,22 @@ class ActLoader(wiring.Component):
         pending = Signal()          # a mistake is on its way to the fault unit
         with m.Switch(state):
             with m.Case(self._State.WAIT):
-                m.d.sync += [block.eq(0), channel.eq(0), group.eq(0), k.eq(0), at.eq(0),
-                             group_at.eq(0), balance.eq(0), ended.eq(0)]
+                enter_block(job.inputs)
+                m.d.sync += [block.eq(0), channel.eq(0), at.eq(0), group_at.eq(0),
+                             balance.eq(0), ended.eq(0)]
                 with m.If(self.stage.valid & ~pending & (loaded != self.HALVES)):
                     m.d.sync += state.eq(self._State.LOAD)
             with m.Case(self._State.LOAD):
                 with m.If(word_taken):
-                    m.d.sync += [channel.eq(channel + 1), k.eq(k + 1), at.eq(at + 1)]
+                    m.d.sync += [channel.eq(channel + 1), at.eq(at + 1)]
                     with m.If(end_of_block):
-                        m.d.sync += [channel.eq(0), group.eq(group + 1), k.eq(block),
-                                     at.eq(next_group), group_at.eq(next_group)]
+                        m.d.sync += [channel.eq(0), at.eq(next_group), group_at.eq(next_group),
+                                     groups_left.eq(groups_left - 1),
+                                     last_group.eq(groups_left == 1)]
                     with m.If(end_of_group):
-                        m.d.sync += [group.eq(0), block.eq(next_block), k.eq(next_block),
-                                     at.eq(next_block), group_at.eq(next_block)]
+                        enter_block(beyond)
+                        m.d.sync += [block.eq(next_block), at.eq(next_block),
+                                     group_at.eq(next_block)]
                     with m.If(end_of_job):
                         m.d.sync += state.eq(self._State.FLUSH)
                         with m.If(word.last):
@@ -174,5 +184,7 @@ class ActLoader(wiring.Component):
             with m.If(wrong):
                 m.d.comb += cause.eq(CAUSES[name])
         m.d.sync += self.error.eq(cause)
-        m.d.comb += pending.eq(made.any() | (self.error != 0))
+        told = Signal()
+        m.d.sync += told.eq(made.any())
+        m.d.comb += pending.eq(made.any() | told)
         return m

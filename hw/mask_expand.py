@@ -97,7 +97,8 @@ class MaskExpand(wiring.Component):
                          has_bits.eq(bits_left != 1), more.eq(scanned + 1 != total)]
             with m.If(bits[0]):     # and taken, or it would not advance
                 m.d.sync += [
-                    mask.eq(mask_beat[:q]), block.eq(scanned), free.eq(~_count(mask_beat[:q], 2)[1]),
+                    mask.eq(mask_beat[:q]), block.eq(scanned),
+                    free.eq(~_count(mask_beat[:q], 2)[1]),
                     mask_beat.eq(mask_beat >> q), masks_left.eq(masks_left - 1),
                     has_mask.eq(masks_left != 1), self.blocks.eq(self.blocks + 1),
                 ]

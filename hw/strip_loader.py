@@ -398,5 +398,7 @@ class StripLoader(wiring.Component):
                 m.d.comb += cause.eq(CAUSES[name])
         strip_q = Signal.like(strip)
         m.d.sync += [self.error.eq(cause), strip_q.eq(strip), self.strip.eq(strip_q)]
-        m.d.comb += pending.eq(made.any() | (self.error != 0))
+        told = Signal()
+        m.d.sync += told.eq(made.any())
+        m.d.comb += pending.eq(made.any() | told)
         return m
