@@ -49,6 +49,7 @@ class BlockFifo(wiring.Component):
         m.submodules.words = words = self._words
         write_at, read_at = Signal(range(self._depth)), Signal(range(self._depth))
         unread = Signal(range(self._depth + 1))     # written, and not on the way out
+        has_unread = Signal()
         latched, read = Signal(), Signal()          # the memory's first register holds a word
         m.d.comb += [
             words.write.en.eq(self.i.valid), words.write.addr.eq(write_at),
@@ -56,9 +57,13 @@ class BlockFifo(wiring.Component):
             words.read.addr.eq(read_at), self.o.payload.eq(words.read.data),
             words.advance[1].eq(~self.o.valid | self.o.ready),
             words.advance[0].eq(~latched | words.advance[1]),
-            read.eq((unread != 0) & words.advance[0]),
+            read.eq(has_unread & words.advance[0]),
         ]
-        m.d.sync += unread.eq(unread + self.i.valid - read)
+        # Both sums are made before it is known whether a word is read.
+        with m.If(self.i.valid & ~read):
+            m.d.sync += [unread.eq(unread + 1), has_unread.eq(1)]
+        with m.Elif(read & ~self.i.valid):
+            m.d.sync += [unread.eq(unread - 1), has_unread.eq(unread != 1)]
         for enable, pointer in ((self.i.valid, write_at), (read, read_at)):
             with m.If(enable):
                 m.d.sync += pointer.eq(pointer + 1)
