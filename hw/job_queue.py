@@ -1,6 +1,7 @@
 """The queue of jobs: checks a descriptor once, then shows it to each stage in turn."""
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
 
 from sparseloom.model.packed import spec
@@ -84,7 +85,11 @@ class JobQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        jobs = Signal(data.ArrayLayout(self.job_layout, self.depth))
+        # Two words at least: an address without bits is two unknown bits in Verilog. A place is
+        # never shown in the cycle of its write.
+        m.submodules.jobs = jobs = Memory(shape=self.job_layout, depth=max(2, self.depth), init=[],
+                                          attrs={"no_rw_check": 1})
+        write = jobs.write_port()
         head = Signal(range(self.depth))
         parity = Signal()
 
@@ -121,13 +126,16 @@ class JobQueue(wiring.Component):
         with m.If(refused):
             m.d.comb += self.impossible_cause.eq(CAUSES["job"])
 
+        job = write.data
+        m.d.comb += [
+            write.en.eq(accept), write.addr.eq(head),
+            job.inputs.eq(offered.inputs), job.outputs.eq(offered.outputs), job.groups.eq(groups),
+            job.last_tokens.eq(last_tokens), job.tag.eq(offered.tag),
+            job.zero_point.eq(offered.zero_point), job.raw.eq(offered.raw),
+            job.lut.eq(offered.lut), job.lut_bank.eq(parity),
+        ]
         with m.If(accept):
-            job = jobs[head]
             m.d.sync += [
-                job.inputs.eq(offered.inputs), job.outputs.eq(offered.outputs),
-                job.groups.eq(groups), job.last_tokens.eq(last_tokens), job.tag.eq(offered.tag),
-                job.zero_point.eq(offered.zero_point), job.raw.eq(offered.raw),
-                job.lut.eq(offered.lut), job.lut_bank.eq(parity),
                 parity.eq(~parity),
                 head.eq(head + 1),
             ]
@@ -141,13 +149,13 @@ class JobQueue(wiring.Component):
             count = Signal(range(self.depth + 1), name=f"{name}_count")
             waiting[name] = count
             leaves = Signal(name=f"{name}_leaves")
-            shown = Signal(self.job_layout, name=f"{name}_job", reset_less=True)
+            read = jobs.read_port()
             valid = Signal(name=f"{name}_valid")
             m.d.comb += [
-                stage.valid.eq(valid), stage.job.eq(shown),
+                read.addr.eq(index), stage.valid.eq(valid), stage.job.eq(read.data),
                 leaves.eq(stage.next & stage.valid),
             ]
-            m.d.sync += [shown.eq(jobs[index]), valid.eq((count != 0) & ~leaves)]
+            m.d.sync += valid.eq((count != 0) & ~leaves)
             m.d.sync += count.eq(count + accept - leaves)
             with m.If(leaves):
                 m.d.sync += index.eq(index + 1)

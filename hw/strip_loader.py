@@ -5,7 +5,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.crc import Crc32
-from sparseloom.hw.drain import PARAM_BANKS
+from sparseloom.hw.drain import PARAM_BANKS, param_stride
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
 from sparseloom.hw.layouts import Header, OutputParams, ScaleParams, beat_layout, write_signature
@@ -46,7 +46,7 @@ class StripLoader(wiring.Component):
         Input index and ``cols`` weights at ``STRIP_BANKS * column + bank``: the banks alternate,
         so that both together need no more words than ``STRIP_BANKS * max_k``.
     param_write : Out(write_signature)
-        At ``param bank * cols + output``.
+        At ``param bank * param_stride(cols) + output``.
     lut_write : Out(LutWrite)
     ready : Out(1)
         A loaded strip waits to be walked.
@@ -93,7 +93,7 @@ class StripLoader(wiring.Component):
             "lut_free": In(1),
             "k_write": Out(write_signature(depth, range(max_k))),
             "w_write": Out(write_signature(depth, data.ArrayLayout(signed(8), cols))),
-            "param_write": Out(write_signature(PARAM_BANKS * cols, ScaleParams)),
+            "param_write": Out(write_signature(PARAM_BANKS * param_stride(cols), ScaleParams)),
             "lut_write": Out(LutWrite),
             "ready": Out(1), "length": Out(range(max_k + 1)),
             "take": In(1), "release": In(1),
@@ -211,7 +211,7 @@ class StripLoader(wiring.Component):
             scale.eq(params.o.payload.data),
             param_taken.eq(params.o.valid & (param_count < self.cols)),
             self.param_write.en.eq(param_taken),
-            self.param_write.addr.eq(param_bank * self.cols + param_count),
+            self.param_write.addr.eq(Cat(param_count[:(self.cols - 1).bit_length()], param_bank)),
             self.param_write.data.bias.eq(scale.bias),
             self.param_write.data.mult.eq(scale.mult),
             self.param_write.data.shift.eq(scale.shift),

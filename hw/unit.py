@@ -9,7 +9,7 @@ from sparseloom.hw.array import Array
 from sparseloom.hw.axi_lite import AxiLiteRegisters, AxiLiteSignature
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.counters import Counters
-from sparseloom.hw.drain import PARAM_BANKS, Drain
+from sparseloom.hw.drain import PARAM_BANKS, Drain, param_stride
 from sparseloom.hw.fault import Fault
 from sparseloom.hw.floorplan import place
 from sparseloom.hw.input_port import InputPort
@@ -81,7 +81,8 @@ class Unit(wiring.Component):
         strip_buffer = StripBuffer(depth=depth_strips, max_k=config.max_k, cols=cols,
                                    w_delay=ActBuffer.LATENCY, target=target)
         act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target)
-        params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * cols, target=target)
+        params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * param_stride(cols),
+                                target=target)
         walk = TileWalk(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                         act_words=config.act_words, half_words=act_loader.half_words)
         room_words = config.result_words

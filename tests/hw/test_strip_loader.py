@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from sparseloom.hw.drain import PARAM_BANKS
+from sparseloom.hw.drain import PARAM_BANKS, param_stride
 from sparseloom.hw.job_queue import CAUSES
 from sparseloom.hw.strip_loader import STRIP_BANKS, StripLoader
 from sparseloom.model.packed import spec
@@ -113,7 +113,7 @@ class Bench:
 
     def holds(self, index):
         strip, bank, params = (self.strips[index], index % STRIP_BANKS,
-                               index % PARAM_BANKS * self.cols)
+                               index % PARAM_BANKS * param_stride(self.cols))
         length = len(strip["k"])
         for name in ("k", "w"):
             held = [self.memory[name][STRIP_BANKS * at + bank] for at in range(length)]
