@@ -35,10 +35,10 @@ class Multiplier(wiring.Component):
 
     Notes
     -----
-    The ``ecp5`` body is one MULT18X18D with its input and output registers, whose delays are
-    in Lattice FPGA-DS-02012 (sysDSP) and whose ports are in FPGA-TN-02205. Between these two
-    registers lies the multiplier array, 3.9 ns at speed grade 6; the pipeline register in the
-    middle of it is not needed up to 200 MHz.
+    The ``ecp5`` body is one MULT18X18D with its input and output registers (ports: Lattice
+    FPGA-TN-02205). Between them lies the multiplier array; without registers nextpnr's tables give
+    it 3.9 ns at speed grade 6. With registers nextpnr times only the way into the first and out
+    of the last, not the way between; the pipeline register in the middle stays unused.
     """
 
     LATENCY = 2

@@ -1,8 +1,9 @@
 // Lattice ECP5 cells as the generated Verilog uses them, for simulation.
 //
-// Written from the data sheet (FPGA-DS-02012), the sysDSP usage guide (FPGA-TN-02205) and the
-// memory usage guide (FPGA-TN-02204); no vendor code. Modes that the generator never asks for are
-// refused at the start of a simulation, not guessed.
+// Ports, parameters and pin orders are those of yosys' black boxes and of its own mapping to these
+// cells. The documents named below describe the modes; the models have not been checked against
+// them line by line, nor against a device. Modes that the generator never asks for are refused at
+// the start of a simulation, not guessed. No vendor code.
 
 // Flip-flop of a slice (FPGA-DS-02012, slice: register, clock enable and local set/reset).
 // CEMUX "1" and LSRMUX "LSR" with LSR low only: always enabled, never reset. Latency 1.
