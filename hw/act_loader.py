@@ -1,5 +1,5 @@
 """Loads a job's activations into one half of the activation buffer."""
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,10 +34,14 @@ class ActLoader(wiring.Component):
     release : In(1)
         The oldest half may be loaded anew.
     error : Out(8)
-        Cause code for one cycle, else 0.
+        Cause code for one cycle, else 0; ``ERROR_LATENCY`` cycles after what it tells of. No new
+        packet is begun meanwhile.
     """
 
     HALVES = 2
+
+    ERROR_LATENCY = 2
+    """Cycles from a mistake to ``error``: what is wrong, the first of its causes."""
 
     class _State(enum.Enum):
         WAIT = 0   # for a job and a free half
@@ -68,16 +72,30 @@ class ActLoader(wiring.Component):
         loaded, waiting = Signal(range(self.HALVES + 1)), Signal(range(self.HALVES + 1))
 
         # Where the next word goes: channel block, group, channel of the block.
-        block, channel = Signal(range(self.max_k + 1)), Signal(range(self.cols))
-        group, base = Signal(range(self.act_words)), Signal(range(self.act_words + self.max_k))
-        k = Signal(range(self.max_k + self.cols))
+        # Addresses are kept, not computed, and what ends with a word is known a word before.
+        cols = self.cols
+        channel, last_channel = Signal(range(cols)), Signal(range(cols))     # of the block
+        beyond = Signal(signed(len(job.inputs) + 1))            # inputs behind this block
+        last_block, last_group = Signal(), Signal()
+        groups_left = Signal(job.groups.shape())                # behind this one
+        block = Signal(range(self.max_k + cols))
+        at, group_at = Signal(range(self.half_words)), Signal(range(self.half_words))
         end_of_block, end_of_group, end_of_job = Signal(), Signal(), Signal()
+        next_block, next_group = Signal.like(block), Signal.like(at)
         m.d.comb += [
-            k.eq(block + channel),
-            end_of_block.eq((channel == self.cols - 1) | (k + 1 == job.inputs)),
-            end_of_group.eq(end_of_block & (group + 1 == job.groups)),
-            end_of_job.eq(end_of_group & (k + 1 == job.inputs)),
+            end_of_block.eq(channel == last_channel),
+            end_of_group.eq(end_of_block & last_group),
+            end_of_job.eq(end_of_group & last_block),
+            next_block.eq(block + cols), next_group.eq(group_at + job.inputs),
         ]
+
+        def enter_block(inputs):
+            """``inputs`` are left, those of the block included."""
+            m.d.sync += [
+                last_channel.eq(Mux(inputs >= cols, cols - 1, inputs - 1)),
+                last_block.eq(inputs <= cols), beyond.eq(inputs - cols),
+                groups_left.eq(job.groups - 1), last_group.eq(job.groups == 1),
+            ]
 
         # Bytes taken from the stream and not yet given out as words.
         balance = Signal(range(3 * bus_bytes + 3 * self.rows + 1))
@@ -105,27 +123,34 @@ class ActLoader(wiring.Component):
             word_taken.eq((state == self._State.LOAD) & gearbox.o.valid),
             gearbox.o.ready.eq(state != self._State.WAIT),
             self.write.en.eq(word_taken),
-            self.write.addr.eq(half * self.half_words + base + k),
+            self.write.addr.eq(Cat(at, half)),
             self.write.data.eq(word.data),
         ]
         m.d.sync += balance.eq(balance + (kept & taken.replicate(len(kept)))
                                - (self.rows & word_taken.replicate(self.rows.bit_length())))
 
         finished = Signal()
+        finished_q, announced = Signal(), Signal()
+        made = Signal(3)            # what was wrong in the cycle before
+        pending = Signal()          # a mistake is on its way to the fault unit
         with m.Switch(state):
             with m.Case(self._State.WAIT):
-                m.d.sync += [block.eq(0), channel.eq(0), group.eq(0), base.eq(0),
+                enter_block(job.inputs)
+                m.d.sync += [block.eq(0), channel.eq(0), at.eq(0), group_at.eq(0),
                              balance.eq(0), ended.eq(0)]
-                with m.If(self.stage.valid & (loaded != self.HALVES)):
+                with m.If(self.stage.valid & ~pending & (loaded != self.HALVES)):
                     m.d.sync += state.eq(self._State.LOAD)
             with m.Case(self._State.LOAD):
                 with m.If(word_taken):
-                    m.d.sync += channel.eq(channel + 1)
+                    m.d.sync += [channel.eq(channel + 1), at.eq(at + 1)]
                     with m.If(end_of_block):
-                        m.d.sync += [channel.eq(0), group.eq(group + 1),
-                                     base.eq(base + job.inputs)]
+                        m.d.sync += [channel.eq(0), at.eq(next_group), group_at.eq(next_group),
+                                     groups_left.eq(groups_left - 1),
+                                     last_group.eq(groups_left == 1)]
                     with m.If(end_of_group):
-                        m.d.sync += [group.eq(0), base.eq(0), block.eq(block + self.cols)]
+                        enter_block(beyond)
+                        m.d.sync += [block.eq(next_block), at.eq(next_block),
+                                     group_at.eq(next_block)]
                     with m.If(end_of_job):
                         m.d.sync += state.eq(self._State.FLUSH)
                         with m.If(word.last):
@@ -136,21 +161,30 @@ class ActLoader(wiring.Component):
                     m.d.comb += finished.eq(1)
                     m.d.sync += state.eq(self._State.WAIT)
 
-        m.d.comb += [self.stage.next.eq(finished), self.ready.eq(waiting != 0)]
+        m.d.comb += [
+            self.stage.next.eq(finished), self.ready.eq(waiting != 0),
+            announced.eq(finished_q & ~made.any()),
+        ]
         m.d.sync += [
             loaded.eq(loaded + finished - self.release),
-            waiting.eq(waiting + finished - self.take),
+            waiting.eq(waiting + announced - self.take),
+            finished_q.eq(finished),
         ]
         with m.If(finished):
             m.d.sync += half.eq(half + 1)
 
-        error = Signal(8)
-        with m.If(taken & ~(contiguous & keep[0] & (full | self.i.payload.last))):
-            m.d.comb += error.eq(CAUSES["acts_keep"])
-        with m.Elif(word_taken):
-            with m.If((balance < self.rows) | (word.last & ~end_of_job)):
-                m.d.comb += error.eq(CAUSES["acts_early_last"])
-            with m.Elif(end_of_job & (~ended | (balance != self.rows))):
-                m.d.comb += error.eq(CAUSES["acts_late_last"])
-        m.d.comb += self.error.eq(error)
+        mistakes = [
+            ("acts_keep", taken & ~(contiguous & keep[0] & (full | self.i.payload.last))),
+            ("acts_early_last", word_taken & ((balance < self.rows) | (word.last & ~end_of_job))),
+            ("acts_late_last", word_taken & end_of_job & (~ended | (balance != self.rows))),
+        ]
+        m.d.sync += made.eq(Cat(wrong for _, wrong in mistakes))
+        cause = Signal(8)
+        for (name, _), wrong in reversed(list(zip(mistakes, made, strict=True))):
+            with m.If(wrong):
+                m.d.comb += cause.eq(CAUSES[name])
+        m.d.sync += self.error.eq(cause)
+        told = Signal()
+        m.d.sync += told.eq(made.any())
+        m.d.comb += pending.eq(made.any() | told)
         return m

@@ -1,9 +1,12 @@
 """The systolic array: a grid of cells, the skew in front of it, the drain chain through it."""
-from amaranth.hdl import Module, Signal, signed
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.cell import Cell
+from sparseloom.hw.kept_register import KeptRegister
 
 
 def drain_spacing(*, rows: int, cols: int, lanes: int) -> int:
@@ -33,7 +36,9 @@ class Array(wiring.Component):
     sum_bits : int
         Width of an accumulator.
     target : str
-        Technology body of the multipliers.
+        Technology body of the cells.
+    bels : dict of (row, column) to str, optional
+        Places of the multipliers, from :mod:`~.floorplan`.
 
     Members
     -------
@@ -51,11 +56,13 @@ class Array(wiring.Component):
         ``last``; after one shift pulse the next column shows in the next cycle.
     """
 
-    def __init__(self, *, rows: int, cols: int, sum_bits: int, target: str = "generic"):
+    def __init__(self, *, rows: int, cols: int, sum_bits: int, target: str = "generic",
+                 bels: Mapping[tuple[int, int], str] | None = None):
         for name, value in (("rows", rows), ("cols", cols)):
             if not 1 <= value <= 32:
                 raise ValueError(f"{name} must be in 1..32, not {value!r}")
         self.rows, self.cols, self.sum_bits, self.target = rows, cols, sum_bits, target
+        self.bels = bels or {}
         self.capture_latency = rows - 1 + Cell.CAPTURE_LATENCY
         super().__init__({
             "x": In(data.ArrayLayout(signed(8), rows)),
@@ -74,8 +81,8 @@ class Array(wiring.Component):
                 value = value_q
             return value
 
-        grid = [[Cell(sum_bits=self.sum_bits, target=self.target) for _ in range(self.cols)]
-                for _ in range(self.rows)]
+        grid = [[Cell(sum_bits=self.sum_bits, target=self.target, bel=self.bels.get((r, c)))
+                 for c in range(self.cols)] for r in range(self.rows)]
         first, last = self.first, self.last
         for r, row in enumerate(grid):
             m.d.comb += [
@@ -85,10 +92,9 @@ class Array(wiring.Component):
                 self.edge[r].eq(row[0].drained),
             ]
             if r + 1 < self.rows:  # the next row's markers are this row's, a cycle later
-                first_q = Signal(name=f"first_{r}", reset_less=True)
-                last_q = Signal(name=f"last_{r}", reset_less=True)
-                m.d.sync += [first_q.eq(first), last_q.eq(last)]
-                first, last = first_q, last_q
+                m.submodules[f"markers_{r}"] = markers = KeptRegister(2, target=self.target)
+                m.d.comb += markers.i.eq(Cat(first, last))
+                first, last = markers.o
             for c, cell in enumerate(row):
                 m.submodules[f"cell_{r}_{c}"] = cell
                 if r:

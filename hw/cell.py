@@ -3,6 +3,8 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.accumulator import Accumulator
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.multiplier import Multiplier
 
 
@@ -18,7 +20,9 @@ class Cell(wiring.Component):
     sum_bits : int
         Width of the accumulator; wide enough that no run overflows.
     target : str
-        Technology body of the multiplier.
+        Technology body of multiplier, accumulator and control registers.
+    bel : str, optional
+        Place of the multiplier.
 
     Members
     -------
@@ -42,14 +46,15 @@ class Cell(wiring.Component):
     least two cycles apart, because pulses move right while sums move left.
     """
 
-    CAPTURE_LATENCY = Multiplier.LATENCY + 2
+    CAPTURE_LATENCY = Multiplier.LATENCY + Accumulator.LATENCY + 1
     """From ``last`` at the inputs to the sum in ``drained``: product, accumulator, drain."""
 
-    def __init__(self, *, sum_bits: int, target: str = "generic"):
+    def __init__(self, *, sum_bits: int, target: str = "generic", bel: str | None = None):
         if sum_bits < 16:
             raise ValueError(f"sum_bits must be at least 16 (one product), not {sum_bits!r}")
         self.sum_bits = sum_bits
         self.target = target
+        self.bel = bel
         super().__init__({
             "x": In(signed(8)), "w": In(signed(8)),
             "first": In(1), "last": In(1), "shift": In(1),
@@ -62,30 +67,39 @@ class Cell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        def register(value, name, cycles=1):
-            for stage in range(cycles):
-                value_q = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
-                m.d.sync += value_q.eq(value)
-                value = value_q
-            return value
+        for port, value in ((self.x_right, self.x), (self.w_down, self.w)):
+            value_q = Signal.like(value, name=f"{port.name}_q", reset_less=True)
+            m.d.sync += value_q.eq(value)
+            m.d.comb += port.eq(value_q)
 
-        for port, value in ((self.x_right, self.x), (self.w_down, self.w),
-                            (self.first_right, self.first), (self.last_right, self.last),
-                            (self.shift_right, self.shift)):
-            m.d.comb += port.eq(register(value, f"{port.name}_q"))
-        m.submodules.multiplier = multiplier = Multiplier(a_bits=8, b_bits=8, target=self.target)
-        m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.w)]
+        def kept(value, name):
+            m.submodules[name] = register = KeptRegister(1, target=self.target)
+            m.d.comb += register.i.eq(value)
+            return register.o
 
-        first = register(self.first, "first_q", Multiplier.LATENCY)
-        capture = register(self.last, "last_q", Multiplier.LATENCY + 1)
-        total = Signal(signed(self.sum_bits), reset_less=True)
-        with m.If(first):
-            m.d.sync += total.eq(multiplier.product)
-        with m.Else():
-            m.d.sync += total.eq(total + multiplier.product)
+        # What goes on to the right is the first stage of the cell's own delay.
+        m.d.comb += [
+            self.first_right.eq(kept(self.first, "first_0")),
+            self.last_right.eq(kept(self.last, "last_0")),
+            self.shift_right.eq(kept(self.shift, "shift_0")),
+        ]
+        first, capture = self.first_right, self.last_right
+        for stage in range(1, Multiplier.LATENCY):
+            first = kept(first, f"first_{stage}")
+        for stage in range(1, Multiplier.LATENCY + Accumulator.LATENCY):
+            capture = kept(capture, f"last_{stage}")
+
+        m.submodules.multiplier = multiplier = Multiplier(a_bits=8, b_bits=8, target=self.target,
+                                                          bel=self.bel)
+        m.submodules.accumulator = accumulator = Accumulator(
+            product_bits=16, sum_bits=self.sum_bits, target=self.target)
+        m.d.comb += [
+            multiplier.a.eq(self.x), multiplier.b.eq(self.w),
+            accumulator.product.eq(multiplier.product), accumulator.first.eq(first),
+        ]
         drained = Signal(signed(self.sum_bits), reset_less=True)
         with m.If(capture):
-            m.d.sync += drained.eq(total)
+            m.d.sync += drained.eq(accumulator.total)
         with m.Elif(self.shift):
             m.d.sync += drained.eq(self.drain_right)
         m.d.comb += self.drained.eq(drained)

@@ -6,7 +6,7 @@ from sparseloom.model.packed import spec
 
 BUS_BITS = (32, 64, 128)
 BLOCK_INPUTS = (8, 16, 32)
-TARGETS = ("generic",)
+TARGETS = ("generic", "ecp5")
 
 
 def _between(name: str, value: object, low: int, high: int) -> None:
@@ -45,7 +45,8 @@ class ArrayConfig:
     weight_bits : int
         8.
     target : str
-        Technology body of multipliers and memories: ``generic``.
+        Technology body of multipliers, adders and memories: ``generic`` or ``ecp5``. Cycles do
+        not depend on it.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """CRC-32 of a packet, one beat at a time."""
 import zlib
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,8 +13,9 @@ ONES = 0xFFFFFFFF
 class Crc32(wiring.Component):
     """CRC-32 (IEEE 802.3, reflected) over beats of ``bus_bytes``, lowest byte first.
 
-    Latency 1 cycle, one beat per cycle, no back-pressure. ``value`` equals ``zlib.crc32`` of all
-    beats since ``start``; out of reset nothing has been seen.
+    One beat per cycle, no back-pressure. ``value`` equals ``zlib.crc32`` of all beats since
+    ``start``, ``LATENCY`` cycles late; out of reset nothing has been seen. The sum over a beat's
+    bits is registered before it meets the state, for the next state is linear in both.
 
     Parameters
     ----------
@@ -29,15 +30,22 @@ class Crc32(wiring.Component):
         Take ``data``.
     data : In(8 * bus_bytes)
     value : Out(32)
-        CRC of what was taken up to the cycle before.
+        CRC of what was taken up to ``LATENCY`` cycles before.
     residue_ok : Out(1)
-        What was taken ends in its own CRC, little-endian: ``value`` is ``spec.CRC_RESIDUE``.
+        What was taken ends in its own CRC, little-endian: ``value`` was ``spec.CRC_RESIDUE`` in
+        the cycle before.
 
     Raises
     ------
     ValueError
         If ``bus_bytes`` is below 1.
     """
+
+    LATENCY = 2
+    """Cycles from a beat to ``value``: sum of the beat, state."""
+
+    VERDICT_LATENCY = LATENCY + 1
+    """Cycles from a beat to ``residue_ok``."""
 
     def __init__(self, bus_bytes: int):
         if bus_bytes < 1:
@@ -55,17 +63,19 @@ class Crc32(wiring.Component):
         m = Module()
         state = Signal(32, init=ONES)       # complement of the CRC so far
         source = Signal(32)
+        start, valid, part = Signal(), Signal(), Signal(32, reset_less=True)
+        m.d.sync += [start.eq(self.start), valid.eq(self.valid)]
         m.d.comb += [
-            source.eq(Mux(self.start, ONES, state)),
+            source.eq(Mux(start, ONES, state)),
             self.value.eq(~state),
-            self.residue_ok.eq(state == ONES ^ spec.CRC_RESIDUE),
         ]
-        with m.If(self.valid):
-            # One sum modulo 2 per bit, as a single operator, so that synthesis makes a tree of it.
-            inputs = Cat(source, self.data)
-            for bit, taps in enumerate(_taps(self.bus_bytes)):
-                m.d.sync += state[bit].eq((inputs & Const(taps, len(inputs))).xor())
-        with m.Elif(self.start):
+        m.d.sync += self.residue_ok.eq(state == ONES ^ spec.CRC_RESIDUE)
+        # One sum modulo 2 per bit, as a single operator, so that synthesis makes a tree of it.
+        for bit, taps in enumerate(_taps(self.bus_bytes)):
+            m.d.sync += part[bit].eq((self.data & Const(taps >> 32, len(self.data))).xor())
+            with m.If(valid):
+                m.d.sync += state[bit].eq((source & Const(taps & ONES, 32)).xor() ^ part[bit])
+        with m.If(start & ~valid):
             m.d.sync += state.eq(ONES)
         return m
 

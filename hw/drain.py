@@ -1,6 +1,6 @@
 """Reads finished tiles off the array's left edge, a few sums a cycle, with their parameters."""
 from amaranth.hdl import Array as Mux
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,11 @@ from sparseloom.hw.memory import SimpleDualPort
 
 PARAM_BANKS = 4
 """Strips whose output parameters are held: one loading, one computing, one draining, one spare."""
+
+
+def param_stride(cols: int) -> int:
+    """Words between two strips' output parameters: a power of two, so that no product is needed."""
+    return 1 << (cols - 1).bit_length()
 
 
 def tile_layout(*, rows: int, cols: int) -> data.StructLayout:
@@ -48,7 +53,7 @@ class Drain(wiring.Component):
     shift : Out(1)
         To the array.
     params : In(read signature)
-        Parameter memory, address ``bank * cols + channel``.
+        Parameter memory, address ``bank * param_stride(cols) + channel``.
     valid : Out(1)
     sums : Out(ArrayLayout(signed(sum_bits), lanes))
     scale : Out(ScaleParams)
@@ -73,7 +78,7 @@ class Drain(wiring.Component):
             "tile_end": In(1), "tile": In(tile),
             "edge": In(data.ArrayLayout(signed(sum_bits), rows)),
             "shift": Out(1),
-            "params": Out(read_signature(PARAM_BANKS * cols, ScaleParams)),
+            "params": Out(read_signature(PARAM_BANKS * param_stride(cols), ScaleParams)),
             "valid": Out(1),
             "sums": Out(data.ArrayLayout(signed(sum_bits), lanes)),
             "scale": Out(ScaleParams),
@@ -121,10 +126,11 @@ class Drain(wiring.Component):
             m.d.sync += [walking.eq(1), phase.eq(0), channel.eq(0),
                          tile.eq(pending[head] if wait else self.tile), head.eq(head + 1)]
 
+        stride_bits = (self.cols - 1).bit_length()
         reads = Signal()
         m.d.comb += [
             reads.eq(walking & (phase < parts)),
-            self.params.addr.eq(tile.bank * self.cols + channel),
+            self.params.addr.eq(Cat(channel[:stride_bits], tile.bank)),
         ]
         walk = Signal(data.StructLayout({
             "reads": 1, "shift": 1, "phase": phase.shape(), "last": 1, "tile": self.tile.shape()}))

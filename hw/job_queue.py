@@ -1,6 +1,7 @@
 """The queue of jobs: checks a descriptor once, then shows it to each stage in turn."""
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
 
 from sparseloom.model.packed import spec
@@ -36,7 +37,8 @@ def stage_signature(job: data.StructLayout) -> Signature:
 class JobQueue(wiring.Component):
     """Jobs in order, each stage at its own.
 
-    A pushed descriptor is checked for ``ceil(M / rows)`` cycles, then shown to the stages.
+    A pushed descriptor is checked for ``ceil(M / rows) + JUDGE_CYCLES`` cycles, then shown to the
+    stages ``SHOW_LATENCY`` cycles later; a stage sees its next job as long after it is done.
 
     Parameters
     ----------
@@ -63,6 +65,12 @@ class JobQueue(wiring.Component):
         The weights stage may load its job's table: at most one older job still uses the other.
     """
 
+    JUDGE_CYCLES = 1
+    """Cycles behind the count of a job's groups, in which the sums are compared."""
+
+    SHOW_LATENCY = 2
+    """Cycles from the end of the check, or of a stage's job, to ``valid`` with the next job."""
+
     def __init__(self, *, rows: int, max_k: int, act_words: int, depth: int):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
@@ -77,42 +85,57 @@ class JobQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        jobs = Signal(data.ArrayLayout(self.job_layout, self.depth))
+        # Two words at least: an address without bits is two unknown bits in Verilog. A place is
+        # never shown in the cycle of its write.
+        m.submodules.jobs = jobs = Memory(shape=self.job_layout, depth=max(2, self.depth), init=[],
+                                          attrs={"no_rw_check": 1})
+        write = jobs.write_port()
         head = Signal(range(self.depth))
         parity = Signal()
 
-        checking = Signal()
+        checking, judging = Signal(), Signal()
         offered = Signal(descriptor_layout())
-        left = Signal(16)
-        words = Signal(range(self.act_words + self.max_k + 1))
-        groups = Signal(range(self.act_words + 2))
-        more_words = Signal(range(self.act_words + 2 * self.max_k + 1))
-        accept, refused, unusable = Signal(), Signal(), Signal()
+        left, last_tokens = Signal(16), Signal(range(self.rows + 1))
+        # The comparison is a cycle late, so two more sums may be added meanwhile.
+        words = Signal(range(self.act_words + 3 * self.max_k + 1))
+        groups = Signal(range(self.act_words + 4))
+        too_many, unusable = Signal(), Signal()
+        accept, refused = Signal(), Signal()
 
-        m.d.comb += [
+        m.d.sync += [
             unusable.eq((offered.inputs == 0) | (offered.outputs == 0) | (offered.tokens == 0)
                         | (offered.inputs > self.max_k) | (offered.raw & offered.lut)),
-            more_words.eq(words + offered.inputs[:self.max_k.bit_length()]),
+            too_many.eq(words > self.act_words),
+            judging.eq(0),
         ]
-        with m.If(checking):
-            m.d.comb += refused.eq(unusable | (more_words > self.act_words))
-            m.d.comb += accept.eq(~refused & (left <= self.rows))
-            m.d.sync += [left.eq(left - self.rows), words.eq(more_words), groups.eq(groups + 1)]
-            with m.If(accept | refused):
-                m.d.sync += checking.eq(0)
+        with m.If(checking & ~judging):
+            m.d.sync += [left.eq(left - self.rows), last_tokens.eq(left), groups.eq(groups + 1),
+                         words.eq(words + offered.inputs[:self.max_k.bit_length()])]
+            with m.If((left <= self.rows) | too_many):
+                m.d.sync += judging.eq(1)
+        with m.Elif(judging):
+            m.d.comb += [
+                refused.eq(unusable | (words > self.act_words)),
+                accept.eq(~refused),
+            ]
+            m.d.sync += checking.eq(0)
         with m.Elif(self.push & (self.space != 0)):
             m.d.sync += [checking.eq(1), offered.eq(self.descriptor),
-                         left.eq(self.descriptor.tokens), words.eq(0), groups.eq(0)]
+                         left.eq(self.descriptor.tokens), words.eq(0), groups.eq(0),
+                         too_many.eq(0)]
         with m.If(refused):
             m.d.comb += self.impossible_cause.eq(CAUSES["job"])
 
+        job = write.data
+        m.d.comb += [
+            write.en.eq(accept), write.addr.eq(head),
+            job.inputs.eq(offered.inputs), job.outputs.eq(offered.outputs), job.groups.eq(groups),
+            job.last_tokens.eq(last_tokens), job.tag.eq(offered.tag),
+            job.zero_point.eq(offered.zero_point), job.raw.eq(offered.raw),
+            job.lut.eq(offered.lut), job.lut_bank.eq(parity),
+        ]
         with m.If(accept):
-            job = jobs[head]
             m.d.sync += [
-                job.inputs.eq(offered.inputs), job.outputs.eq(offered.outputs),
-                job.groups.eq(groups + 1), job.last_tokens.eq(left), job.tag.eq(offered.tag),
-                job.zero_point.eq(offered.zero_point), job.raw.eq(offered.raw),
-                job.lut.eq(offered.lut), job.lut_bank.eq(parity),
                 parity.eq(~parity),
                 head.eq(head + 1),
             ]
@@ -126,10 +149,13 @@ class JobQueue(wiring.Component):
             count = Signal(range(self.depth + 1), name=f"{name}_count")
             waiting[name] = count
             leaves = Signal(name=f"{name}_leaves")
+            read = jobs.read_port()
+            valid = Signal(name=f"{name}_valid")
             m.d.comb += [
-                stage.valid.eq(count != 0), stage.job.eq(jobs[index]),
+                read.addr.eq(index), stage.valid.eq(valid), stage.job.eq(read.data),
                 leaves.eq(stage.next & stage.valid),
             ]
+            m.d.sync += valid.eq((count != 0) & ~leaves)
             m.d.sync += count.eq(count + accept - leaves)
             with m.If(leaves):
                 m.d.sync += index.eq(index + 1)

@@ -1,5 +1,5 @@
 """Expands a strip's block bitmap and column masks into input indices."""
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -63,40 +63,44 @@ class MaskExpand(wiring.Component):
         q_log = q.bit_length() - 1
         masks_per_beat = self.beat_bits // q
 
-        # Stage 1: the bitmap, one block a cycle.
+        # Stage 1: the bitmap, one block a cycle. ``more``, ``has_bits`` and ``has_mask`` say that
+        # blocks, bits of the bitmap, masks are left, known a cycle before.
         inputs = Signal(range(self.max_k + 1))
         scanned, total = Signal(range(max_blocks + 1)), Signal(range(max_blocks + 1))
         bits, bits_left = Signal(self.beat_bits), Signal(range(self.beat_bits + 1))
         mask_beat, masks_left = Signal(self.beat_bits), Signal(range(masks_per_beat + 1))
-        running, scan_done = Signal(), Signal()
-        # Stage 2: one block's mask, one index a cycle.
+        running, has_bits, has_mask = Signal(), Signal(), Signal()
+        more, scan_done = Signal(), Signal()
+        # Stage 2: one block's mask, one index a cycle; ``free`` while it has at most one bit.
         mask, block = Signal(q), Signal(range(max_blocks))
         rest = Signal(q)
-        free, advance, take = Signal(), Signal(), Signal()
+        free, advance, take = Signal(init=1), Signal(), Signal()
         m.d.comb += [
             rest.eq(mask & (mask - 1)),
-            free.eq(rest == 0),
-            scan_done.eq(scanned == total),
-            take.eq(bits[0] & (masks_left != 0) & free),
-            advance.eq(running & ~scan_done & (bits_left != 0) & (~bits[0] | take)),
-            self.bitmap.ready.eq(running & ~scan_done & (bits_left == 0)),
-            self.masks.ready.eq(running & (masks_left == 0)),
-            self.starved.eq(running & ~scan_done & bits[0] & (masks_left == 0)
-                            & ~self.masks.valid),
+            scan_done.eq(~more),
+            take.eq(bits[0] & has_mask & free),
+            advance.eq(more & has_bits & (~bits[0] | (has_mask & free))),
+            self.bitmap.ready.eq(more & ~has_bits),
+            self.masks.ready.eq(running & ~has_mask),
+            self.starved.eq(more & bits[0] & ~has_mask & ~self.masks.valid),
         ]
         m.d.sync += self.done.eq(running & scan_done & (mask == 0))
         with m.If(self.bitmap.ready & self.bitmap.valid):
-            m.d.sync += [bits.eq(self.bitmap.payload), bits_left.eq(self.beat_bits)]
+            m.d.sync += [bits.eq(self.bitmap.payload), bits_left.eq(self.beat_bits),
+                         has_bits.eq(1)]
         with m.If(self.masks.ready & self.masks.valid):
-            m.d.sync += [mask_beat.eq(self.masks.payload), masks_left.eq(masks_per_beat)]
-        m.d.sync += mask.eq(rest)
+            m.d.sync += [mask_beat.eq(self.masks.payload), masks_left.eq(masks_per_beat),
+                         has_mask.eq(1)]
+        m.d.sync += [mask.eq(rest), free.eq(~_count(mask, 3)[2])]
         with m.If(advance):
-            m.d.sync += [bits.eq(bits >> 1), bits_left.eq(bits_left - 1), scanned.eq(scanned + 1)]
-            with m.If(take):
+            m.d.sync += [bits.eq(bits >> 1), bits_left.eq(bits_left - 1), scanned.eq(scanned + 1),
+                         has_bits.eq(bits_left != 1), more.eq(scanned + 1 != total)]
+            with m.If(bits[0]):     # and taken, or it would not advance
                 m.d.sync += [
                     mask.eq(mask_beat[:q]), block.eq(scanned),
+                    free.eq(~_count(mask_beat[:q], 2)[1]),
                     mask_beat.eq(mask_beat >> q), masks_left.eq(masks_left - 1),
-                    self.blocks.eq(self.blocks + 1),
+                    has_mask.eq(masks_left != 1), self.blocks.eq(self.blocks + 1),
                 ]
 
         one_hot, index = Signal(q), Signal(q_log)
@@ -121,6 +125,17 @@ class MaskExpand(wiring.Component):
                 running.eq(1), inputs.eq(self.inputs), scanned.eq(0),
                 total.eq((self.inputs + (q - 1)) >> q_log),
                 bits.eq(0), bits_left.eq(0), masks_left.eq(0), mask.eq(0), self.done.eq(0),
+                more.eq(1), has_bits.eq(0), has_mask.eq(0), free.eq(1),
                 self.blocks.eq(0), self.out_of_range.eq(0),
             ]
         return m
+
+
+def _count(mask, limit: int) -> list:
+    """Whether at least 1, 2, ... ``limit`` bits of ``mask`` are set, as a tree without carries."""
+    if len(mask) == 1:
+        return [mask[0], *[Const(0, 1)] * (limit - 1)]
+    half = len(mask) // 2
+    low, high = _count(mask[:half], limit), _count(mask[half:], limit)
+    return [low[n] | high[n] | Cat(low[i] & high[n - 1 - i] for i in range(n)).any()
+            for n in range(limit)]

@@ -1,11 +1,12 @@
 """Sums to results: bias, scale, zero point, clamp and table look-up, several lanes at once."""
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.layouts import ScaleParams
 from sparseloom.hw.memory import SimpleDualPort
-from sparseloom.hw.multiplier import Multiplier
+from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.model.packed import spec
 
 LutWrite = wiring.Signature({"en": Out(1), "bank": Out(1), "addr": Out(8), "data": Out(signed(8))})
@@ -13,6 +14,12 @@ LutWrite = wiring.Signature({"en": Out(1), "bank": Out(1), "addr": Out(8), "data
 
 PRODUCT_BITS = 49
 """Width of a rounded product: |acc * mult| < 2**47, plus a rounding constant up to 2**46."""
+
+NARROW = 9
+"""Bits that a shifted product is clamped to before the zero point is added."""
+
+RAW_DEPTH = 64
+"""Words of the memory that delays raw sums: a block memory, of which there are enough."""
 
 
 def post_input_layout(*, lanes: int, sum_bits: int) -> data.StructLayout:
@@ -67,9 +74,10 @@ class PostLane(wiring.Component):
 
     Fixed latency, one result per cycle, no back-pressure, no reset. A sum in cycle t wants its
     other inputs in cycle t + the stage's constant, and answers in cycle t + ``LATENCY``.
-    Equals ``requantise`` and ``apply_lut`` of :mod:`sparseloom.model.reference`. Raw sums take
-    the same way, multiplied by 1, rounded by 0 and shifted by 0, so that no second line of wide
-    registers is needed. ``sum + bias`` wraps to 32 bits (the exporter keeps it inside them).
+    Equals ``requantise`` and ``apply_lut`` of :mod:`sparseloom.model.reference`.
+    ``sum + bias`` wraps to 32 bits (the exporter keeps it inside them). For a raw result it goes
+    out as ``acc`` and comes back as ``word``, since a delay of so many wide registers is cheaper in
+    a memory.
 
     Parameters
     ----------
@@ -86,14 +94,19 @@ class PostLane(wiring.Component):
         Stage ``MULTIPLY``.
     half : In(47)
         Rounding constant, 2**(shift - 1). Stage ``ROUND``.
-    coarse, fine : In
-        shift // 16 in stage ``COARSE``, shift % 16 in stage ``FINE``.
+    coarse, middle, fine : In
+        shift // 16 in stage ``COARSE``, shift // 4 % 4 in ``MIDDLE``, shift % 4 in ``FINE``.
     zero_point : In(signed(8))
         Stage ``OFFSET``.
-    merge_raw, lut_bank : In(1)
-        Answer the 32-bit sum instead of int8; bank of the table. Stage ``LOOKUP``.
-    use_lut, keep : In(1)
+    lut_bank : In(1)
+        Bank of the table. Stage ``LOOKUP``.
+    use_lut : In(1)
         Stage ``SELECT``.
+    acc : Out(signed(32))
+        ``sum + bias``, in stage ``MULTIPLY``.
+    word : In(signed(32))
+    raw, keep : In(1)
+        Answer ``word`` instead of int8; answer anything but 0. Stage ``MERGE``.
     lut_write : In(LutWrite)
     value : Out(signed(32))
         Cycle t + ``LATENCY``.
@@ -106,14 +119,16 @@ class PostLane(wiring.Component):
 
     BIAS = 0
     MULTIPLY = BIAS + 1
-    ROUND = MULTIPLY + Multiplier.LATENCY
+    ROUND = MULTIPLY + WideMultiplier.LATENCY
     COARSE = ROUND + 1
-    FINE = COARSE + 1
+    MIDDLE = COARSE + 1
+    FINE = MIDDLE + 1
     SATURATE = FINE + 1
     OFFSET = SATURATE + 1
     LOOKUP = OFFSET + 1
     SELECT = LOOKUP + SimpleDualPort.LATENCY
-    LATENCY = SELECT + 1
+    MERGE = SELECT + 1
+    LATENCY = MERGE + 1
 
     def __init__(self, *, sum_bits: int, target: str = "generic"):
         if not 2 <= sum_bits <= 32:
@@ -125,11 +140,14 @@ class PostLane(wiring.Component):
             "factor": In(16),
             "half": In(spec.SHIFT_MAX),
             "coarse": In(2),
-            "fine": In(4),
+            "middle": In(2),
+            "fine": In(2),
             "zero_point": In(signed(8)),
-            "merge_raw": In(1),
             "lut_bank": In(1),
             "use_lut": In(1),
+            "acc": Out(signed(32)),
+            "word": In(signed(32)),
+            "raw": In(1),
             "keep": In(1),
             "lut_write": In(LutWrite),
             "value": Out(signed(32)),
@@ -140,8 +158,10 @@ class PostLane(wiring.Component):
 
         acc = Signal(signed(32), reset_less=True)
         m.d.sync += acc.eq(self.sum + self.bias)
+        m.d.comb += self.acc.eq(acc)
 
-        m.submodules.multiplier = multiplier = Multiplier(a_bits=32, b_bits=17, target=self._target)
+        m.submodules.multiplier = multiplier = WideMultiplier(a_bits=32, b_bits=17,
+                                                              target=self._target)
         m.d.comb += [
             multiplier.a.eq(acc),
             multiplier.b.eq(Cat(self.factor, 0)),
@@ -150,18 +170,29 @@ class PostLane(wiring.Component):
         rounded = Signal(signed(PRODUCT_BITS), reset_less=True)
         m.d.sync += rounded.eq(multiplier.product + self.half)
 
-        # The shift takes two cycles, since 48 places in one would be the slowest step of all.
-        coarse = Signal(signed(PRODUCT_BITS), reset_less=True)
-        m.d.sync += coarse.eq(rounded >> (self.coarse << 4))
-        shifted = Signal(signed(PRODUCT_BITS), reset_less=True)
-        m.d.sync += shifted.eq(coarse >> self.fine)
+        # The shift takes three cycles, since 48 places in one would be the slowest step of all.
+        # Each keeps what the next ones may bring into nine bits, and notes whether more was lost
+        # than copies of the sign: nine bits keep apart all that a zero point can bring back.
+        value, over, sign = rounded, Const(0, 1), rounded[-1]
+        for name, places, kept in (("coarse", 16, NARROW + 15), ("middle", 4, NARROW + 3),
+                                   ("fine", 1, NARROW)):
+            shifted = [value >> places * count for count in range(4)]
+            lost = [choice[kept - 1:].any() & ~choice[kept - 1:].all() for choice in shifted]
+            count = getattr(self, name)
+            value_q = Signal(signed(kept), name=name, reset_less=True)
+            over_q = Signal(name=f"{name}_over", reset_less=True)
+            sign_q = Signal(name=f"{name}_sign", reset_less=True)
+            m.d.sync += [
+                value_q.eq(Choice(shifted)[count]), over_q.eq(over | Choice(lost)[count]),
+                sign_q.eq(sign),
+            ]
+            value, over, sign = value_q, over_q, sign_q
 
-        # Nine bits keep apart all that a zero point can bring back into int8.
-        narrow = Signal(signed(9), reset_less=True)
-        m.d.sync += narrow.eq(_clamp(shifted, -256, 255))
+        narrow = Signal(signed(NARROW), reset_less=True)
+        limit = 1 << (NARROW - 1)
+        m.d.sync += narrow.eq(Mux(over, Mux(sign, -limit, limit - 1), value))
         y = Signal(signed(8), reset_less=True)
         m.d.sync += y.eq(_clamp(narrow + self.zero_point, -128, 127))
-        word = _delay(m, shifted[:32].as_signed(), self.LOOKUP - self.SATURATE, "word")
 
         m.submodules.lut = lut = SimpleDualPort(shape=signed(8), depth=2 * spec.LUT_ENTRIES,
                                                 target=self._target)
@@ -171,12 +202,12 @@ class PostLane(wiring.Component):
             lut.write.data.eq(self.lut_write.data),
             lut.read.addr.eq(Cat(y[:7], ~y[7], self.lut_bank)),     # y + 128
         ]
-        direct = Signal(signed(32))
-        m.d.comb += direct.eq(Mux(self.merge_raw, word, y))
-        direct = _delay(m, direct, SimpleDualPort.LATENCY, "direct")
+        direct = _delay(m, y, SimpleDualPort.LATENCY, "direct")
+        byte = Signal(signed(8), reset_less=True)
+        m.d.sync += byte.eq(Mux(self.use_lut, lut.read.data, direct))
 
         value = Signal(signed(32), reset_less=True)
-        m.d.sync += value.eq(Mux(self.keep, Mux(self.use_lut, lut.read.data, direct), 0))
+        m.d.sync += value.eq(Mux(self.keep, Mux(self.raw, self.word, byte), 0))
         m.d.comb += self.value.eq(value)
         return m
 
@@ -247,18 +278,19 @@ class PostProcess(wiring.Component):
         for stage in range(self.LATENCY):
             raw.append(_delay(m, raw[-1], 1, f"raw_{stage}"))
 
-        shift = _delay(m, Mux(step.raw, 0, step.params.shift), 1, "shift")
-        # 1 << (shift - 1), without the subtraction: zero for a shift of zero, as raw sums want.
+        shift = _delay(m, step.params.shift, 1, "shift")
+        # 1 << (shift - 1), without the subtraction.
         half = Signal(spec.SHIFT_MAX, reset_less=True)
         m.d.sync += half.eq((1 << shift) >> 1)
         half = _delay(m, half, PostLane.ROUND - 2, "half")
         coarse = _delay(m, shift[4:6], PostLane.COARSE - 1, "coarse")
-        fine = _delay(m, shift[:4], PostLane.FINE - 1, "fine")
-        factor = _delay(m, Mux(step.raw, 1, step.params.mult), PostLane.MULTIPLY, "factor")
+        middle = _delay(m, shift[2:4], PostLane.MIDDLE - 1, "middle")
+        fine = _delay(m, shift[:2], PostLane.FINE - 1, "fine")
+        factor = _delay(m, step.params.mult, PostLane.MULTIPLY, "factor")
         zero_point = _delay(m, step.zero_point, PostLane.OFFSET, "zero_point")
         lut_bank = _delay(m, step.lut_bank, PostLane.LOOKUP, "lut_bank")
-        use_lut = _delay(m, step.use_lut & ~step.raw, PostLane.SELECT, "use_lut")
-        keep = _delay(m, step.keep, PostLane.SELECT, "keep")
+        use_lut = _delay(m, step.use_lut, PostLane.SELECT, "use_lut")
+        keep = _delay(m, step.keep, PostLane.MERGE, "keep")
 
         m.d.comb += [
             self.o.p.raw.eq(raw[self.LATENCY]),
@@ -273,6 +305,18 @@ class PostProcess(wiring.Component):
             lut_en.eq(self.lut_write.en),
         ]
 
+        # Raw sums go round the arithmetic, a word of all lanes in every cycle.
+        m.submodules.sums = sums = SimpleDualPort(shape=data.ArrayLayout(32, self._lanes),
+                                                  depth=RAW_DEPTH, target=self._target)
+        behind = PostLane.MERGE - PostLane.MULTIPLY - SimpleDualPort.LATENCY
+        assert 0 < behind < RAW_DEPTH
+        write_at = Signal(range(RAW_DEPTH), init=behind)
+        read_at = Signal(range(RAW_DEPTH))
+        m.d.sync += [write_at.eq(write_at + 1), read_at.eq(read_at + 1)]
+        m.d.comb += [
+            sums.write.en.eq(1), sums.write.addr.eq(write_at), sums.read.addr.eq(read_at),
+        ]
+
         for index in range(self._lanes):
             m.submodules[f"lane{index}"] = lane = PostLane(sum_bits=self._sum_bits,
                                                            target=self._target)
@@ -282,11 +326,14 @@ class PostProcess(wiring.Component):
                 lane.factor.eq(factor),
                 lane.half.eq(half),
                 lane.coarse.eq(coarse),
+                lane.middle.eq(middle),
                 lane.fine.eq(fine),
                 lane.zero_point.eq(zero_point),
-                lane.merge_raw.eq(raw[PostLane.LOOKUP]),
                 lane.lut_bank.eq(lut_bank),
                 lane.use_lut.eq(use_lut),
+                sums.write.data[index].eq(lane.acc),
+                lane.word.eq(sums.read.data[index]),
+                lane.raw.eq(raw[PostLane.MERGE]),
                 lane.keep.eq(keep[index]),
                 lane.lut_write.en.eq(lut_en),
                 Cat(lane.lut_write.addr, lane.lut_write.bank).eq(lut_write),

@@ -1,9 +1,9 @@
 """From post-processed results to the beats of the result stream, and its orderly end."""
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.block_fifo import BlockFifo
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.layouts import result_beat_layout
 
@@ -19,6 +19,8 @@ class ResultPack(wiring.Component):
         Width of a beat.
     room_words : int
         Words held; the issuer reserves them.
+    target : str
+        Technology body of the queue's memory.
 
     Members
     -------
@@ -34,7 +36,9 @@ class ResultPack(wiring.Component):
         ``user`` is always 0.
     """
 
-    def __init__(self, *, lanes: int, bus_bits: int, room_words: int):
+    def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
+                 target: str = "generic"):
+        self.target = target
         self.lanes, self.bus_bits, self.room_words = lanes, bus_bits, room_words
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
@@ -47,26 +51,25 @@ class ResultPack(wiring.Component):
         m = Module()
         bus_bytes = self.bus_bits // 8
         word = data.StructLayout({"words": self.words.shape(), "raw": 1, "last": 1})
-        # One more, since its output register is not filled in the cycle of the write.
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=word.size, depth=self.room_words + 1)
-        pushed, popped = Signal(word), Signal(word)
+        m.submodules.fifo = fifo = BlockFifo(shape=word, depth=self.room_words,
+                                             target=self.target)
+        popped = fifo.o.payload
         m.d.comb += [
-            pushed.words.eq(self.words), pushed.raw.eq(self.raw), pushed.last.eq(self.last),
-            fifo.w_data.eq(pushed), fifo.w_en.eq(self.valid),
-            popped.eq(fifo.r_data),
-            self.returned.eq(fifo.r_rdy & fifo.r_en),
+            fifo.i.payload.words.eq(self.words), fifo.i.payload.raw.eq(self.raw),
+            fifo.i.payload.last.eq(self.last), fifo.i.valid.eq(self.valid),
+            self.returned.eq(fifo.o.valid & fifo.o.ready),
         ]
         m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
         m.submodules.sums = wide = Gearbox(4 * self.lanes, bus_bytes)
         # One job's results leave before the other gearbox may speak.
         ending, raw_out = Signal(), Signal()
-        with m.If(fifo.r_rdy & ~ending):
+        with m.If(fifo.o.valid & ~ending):
             m.d.comb += [narrow.i.valid.eq(~popped.raw), wide.i.valid.eq(popped.raw)]
         m.d.comb += [
             narrow.i.payload.data.eq(Cat(popped.words[lane][:8] for lane in range(self.lanes))),
             wide.i.payload.data.eq(popped.words),
             narrow.i.payload.last.eq(popped.last), wide.i.payload.last.eq(popped.last),
-            fifo.r_en.eq(~ending & Mux(popped.raw, wide.i.ready, narrow.i.ready)),
+            fifo.o.ready.eq(~ending & Mux(popped.raw, wide.i.ready, narrow.i.ready)),
         ]
         with m.If(self.returned):
             m.d.sync += [ending.eq(popped.last), raw_out.eq(popped.raw)]
@@ -89,18 +92,20 @@ class ResultPort(wiring.Component):
 
     Parameters
     ----------
-    lanes, bus_bits, room_words : int
+    lanes, bus_bits, room_words, target
         As in :class:`ResultPack`, whose ports are this component's too.
 
     Members
     -------
     flush : In(1)
         Drop all results that were not offered yet.
+    halt : In(1)
+        Offer no further beat of them. Up from the cycle of a ``close`` until ``flush``.
     close : In(1)
         For one cycle: after the offered beat, send one byte ``close_cause`` with TLAST and TUSER.
     close_cause : In(8)
     open : Out(1)
-        A packet was begun, or would be in this cycle, and its last beat is not yet offered.
+        A packet was begun, and its last beat is not yet offered.
     idle : Out(1)
         No beat is offered, no close is due.
     offered : Out(1)
@@ -110,19 +115,22 @@ class ResultPort(wiring.Component):
     o : Out(stream of result_beat_layout(bus_bits))
     """
 
-    def __init__(self, *, lanes: int, bus_bits: int, room_words: int):
+    def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
+                 target: str = "generic"):
+        self.target = target
         self.lanes, self.bus_bits, self.room_words = lanes, bus_bits, room_words
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
             "raw": In(1), "last": In(1), "returned": Out(1),
-            "flush": In(1), "close": In(1), "close_cause": In(8),
+            "flush": In(1), "halt": In(1), "close": In(1), "close_cause": In(8),
             "open": Out(1), "idle": Out(1), "offered": Out(1), "finished": Out(1),
             "o": Out(stream.Signature(result_beat_layout(bus_bits))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        pack = ResultPack(lanes=self.lanes, bus_bits=self.bus_bits, room_words=self.room_words)
+        pack = ResultPack(lanes=self.lanes, bus_bits=self.bus_bits, room_words=self.room_words,
+                          target=self.target)
         m.submodules.pack = ResetInserter(self.flush)(pack)
         m.d.comb += [
             pack.valid.eq(self.valid), pack.words.eq(self.words), pack.raw.eq(self.raw),
@@ -132,14 +140,15 @@ class ResultPort(wiring.Component):
         free, begun = Signal(), Signal()
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
-            pack.o.ready.eq(free & ~self.flush & ~closing & ~self.close),
-            self.open.eq(begun | (pack.o.valid & free & ~self.flush & ~closing)),
+            pack.o.ready.eq(free & ~self.halt & ~self.flush & ~closing),
+            self.open.eq(begun),
             self.idle.eq(~self.o.valid & ~closing),
             self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last
                              & ~self.o.payload.user),
         ]
+        # The register follows whenever it is free; only ``valid`` depends on what there is.
         with m.If(free):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += [self.o.valid.eq(0), self.o.payload.eq(pack.o.payload)]
             with m.If(closing):
                 m.d.sync += [
                     self.o.valid.eq(1), self.o.payload.data.eq(cause), self.o.payload.keep.eq(1),
@@ -148,8 +157,7 @@ class ResultPort(wiring.Component):
                 ]
             with m.Elif(pack.o.valid & pack.o.ready):
                 m.d.comb += self.offered.eq(pack.o.payload.last)
-                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(pack.o.payload),
-                             begun.eq(~pack.o.payload.last)]
+                m.d.sync += [self.o.valid.eq(1), begun.eq(~pack.o.payload.last)]
         with m.If(self.close):
             m.d.sync += [closing.eq(1), cause.eq(self.close_cause)]
         return m

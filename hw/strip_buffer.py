@@ -24,6 +24,7 @@ class StripBuffer(wiring.Component):
     Members
     -------
     k_write, w_write : In(write_signature)
+        Readable by an address of ``WRITE_LATENCY`` cycles later.
     addr : In(range(depth))
         One column a cycle.
     k : Out(range(max_k))
@@ -33,6 +34,8 @@ class StripBuffer(wiring.Component):
     """
 
     K_LATENCY = SimpleDualPort.LATENCY
+
+    WRITE_LATENCY = 2
 
     def __init__(self, *, depth: int, max_k: int, cols: int, w_delay: int,
                  target: str = "generic"):
@@ -58,8 +61,15 @@ class StripBuffer(wiring.Component):
             addr_q = Signal(range(self.depth), name=f"addr_{stage}", reset_less=True)
             m.d.sync += addr_q.eq(addr)
             addr = addr_q
-        wiring.connect(m, wiring.flipped(self.k_write), indices.write)
-        wiring.connect(m, wiring.flipped(self.w_write), weights.write)
+        for memory, write in ((indices, self.k_write), (weights, self.w_write)):
+            enable = Signal()
+            m.d.sync += enable.eq(write.en)
+            m.d.comb += memory.write.en.eq(enable)
+            for name in ("addr", "data"):
+                port = getattr(memory.write, name)
+                port_q = Signal.like(port, name=f"{name}_q", reset_less=True)
+                m.d.sync += port_q.eq(getattr(write, name))
+                m.d.comb += port.eq(port_q)
         m.d.comb += [
             indices.read.addr.eq(self.addr), self.k.eq(indices.read.data),
             weights.read.addr.eq(addr), self.w.eq(weights.read.data),

@@ -5,7 +5,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.crc import Crc32
-from sparseloom.hw.drain import PARAM_BANKS
+from sparseloom.hw.drain import PARAM_BANKS, param_stride
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
 from sparseloom.hw.layouts import Header, OutputParams, ScaleParams, beat_layout, write_signature
@@ -16,6 +16,7 @@ from sparseloom.model.packed import spec
 UNIT_BITS = 8 * spec.ALIGN_BYTES
 CRC_BITS = dict(spec.TRAILER)["crc"]
 STRIP_BANKS = 2
+MISTAKES = 16                   # that the loader tells apart, some of the same cause
 
 
 class StripLoader(wiring.Component):
@@ -42,9 +43,10 @@ class StripLoader(wiring.Component):
     lut_free : In(1)
         The job's table bank is not in use.
     k_write, w_write : Out(write_signature)
-        Input index and ``cols`` weights at ``bank * 2**n + column``, ``2**n >= max_k``.
+        Input index and ``cols`` weights at ``STRIP_BANKS * column + bank``: the banks alternate,
+        so that both together need no more words than ``STRIP_BANKS * max_k``.
     param_write : Out(write_signature)
-        At ``param bank * cols + output``.
+        At ``param bank * param_stride(cols) + output``.
     lut_write : Out(LutWrite)
     ready : Out(1)
         A loaded strip waits to be walked.
@@ -55,10 +57,17 @@ class StripLoader(wiring.Component):
     release : In(1)
         The oldest bank may be loaded anew.
     error : Out(8)
-        Cause code for one cycle, else 0.
+        Cause code for one cycle, else 0; ``ERROR_LATENCY`` cycles after what it tells of. No new
+        packet is begun meanwhile.
     strip : Out(16)
-        Index of the strip being loaded.
+        Index of the strip that was being loaded ``ERROR_LATENCY`` cycles before.
     """
+
+    ERROR_LATENCY = 2
+    """Cycles from a mistake to ``error``: what is wrong, the first of its causes."""
+
+    SETTLE_CYCLES = Crc32.VERDICT_LATENCY
+    """Cycles behind a packet's last beat until its CRC is known; a strip is ready in the next."""
 
     class _State(enum.Enum):
         WAIT = 0       # for a job, a free bank, a free table
@@ -76,8 +85,7 @@ class StripLoader(wiring.Component):
                  block_inputs: int, weight_bits: int = 8):
         self.cols, self.max_k, self.bus_bits = cols, max_k, bus_bits
         self.block_inputs, self.weight_bits = block_inputs, weight_bits
-        self.bank_words = 1 << (max_k - 1).bit_length()
-        depth = STRIP_BANKS * self.bank_words
+        depth = STRIP_BANKS * max_k
         super().__init__({
             "i": In(stream.Signature(beat_layout(bus_bits))),
             "stage": Out(stage_signature(job_layout(rows=rows, max_k=max_k,
@@ -85,7 +93,7 @@ class StripLoader(wiring.Component):
             "lut_free": In(1),
             "k_write": Out(write_signature(depth, range(max_k))),
             "w_write": Out(write_signature(depth, data.ArrayLayout(signed(8), cols))),
-            "param_write": Out(write_signature(PARAM_BANKS * cols, ScaleParams)),
+            "param_write": Out(write_signature(PARAM_BANKS * param_stride(cols), ScaleParams)),
             "lut_write": Out(LutWrite),
             "ready": Out(1), "length": Out(range(max_k + 1)),
             "take": In(1), "release": In(1),
@@ -103,17 +111,25 @@ class StripLoader(wiring.Component):
         # Beats of the section at hand, in units of 16 bytes.
         unit_limit = -(-self.max_k * max(self.cols, 8) // spec.ALIGN_BYTES) + 64
         units = Signal(range(unit_limit))          # still to come, this one included
+        last_unit = Signal()
         beat_in_unit = Signal(range(beats_per_unit))
         unit_end, section_end, taken, accepting = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             unit_end.eq(beat_in_unit == beats_per_unit - 1),
-            section_end.eq(unit_end & (units == 1)),
+            section_end.eq(unit_end & last_unit),
             taken.eq(self.i.valid & self.i.ready),
         ]
         with m.If(taken):
             m.d.sync += beat_in_unit.eq(beat_in_unit + 1)
             with m.If(unit_end):
-                m.d.sync += [beat_in_unit.eq(0), units.eq(units - 1)]
+                m.d.sync += [beat_in_unit.eq(0), units.eq(units - 1),
+                             last_unit.eq(units == 2)]
+
+        ended = Signal()    # TLAST was taken: what follows is another job's
+        with m.If(state == S.WAIT):
+            m.d.sync += ended.eq(0)
+        with m.Elif(taken & beat.last):
+            m.d.sync += ended.eq(1)
 
         # CRC over the whole packet, its own field included.
         m.submodules.crc = crc = Crc32(bus_bytes)
@@ -151,7 +167,7 @@ class StripLoader(wiring.Component):
         m.submodules.table_gearbox = table = Gearbox(bus_bytes, 1)
         for gearbox, section in ((weights, S.WEIGHTS), (params, S.PARAMS), (table, S.TABLE)):
             m.d.comb += [
-                gearbox.i.valid.eq(self.i.valid & (state == section)),
+                gearbox.i.valid.eq(self.i.valid & ~ended & (state == section)),
                 gearbox.i.payload.data.eq(beat.data),
                 gearbox.i.payload.last.eq(section_end),
                 gearbox.o.ready.eq(1),
@@ -166,7 +182,7 @@ class StripLoader(wiring.Component):
                 m.d.comb += accepting.eq(params.i.ready)
             with m.Case(S.TABLE):
                 m.d.comb += accepting.eq(table.i.ready)
-        m.d.comb += self.i.ready.eq(accepting)
+        m.d.comb += self.i.ready.eq(accepting & ~ended)
 
         bank, loaded = Signal(range(STRIP_BANKS)), Signal(range(STRIP_BANKS + 1))
         param_bank = Signal(range(PARAM_BANKS))
@@ -176,10 +192,10 @@ class StripLoader(wiring.Component):
         empty = Signal()
         m.d.comb += [
             columns.eq(header.columns), empty.eq(columns == 0),
-            self.k_write.addr.eq(bank * self.bank_words + k_count),
+            self.k_write.addr.eq(Cat(bank, k_count)),
             self.k_write.data.eq(expand.k),
             self.k_write.en.eq(expand.valid & (k_count < columns)),
-            self.w_write.addr.eq(bank * self.bank_words + w_count),
+            self.w_write.addr.eq(Cat(bank, w_count)),
             self.w_write.data.eq(weights.o.payload.data),
             self.w_write.en.eq(weights.o.valid & (w_count < columns)),
         ]
@@ -195,7 +211,7 @@ class StripLoader(wiring.Component):
             scale.eq(params.o.payload.data),
             param_taken.eq(params.o.valid & (param_count < self.cols)),
             self.param_write.en.eq(param_taken),
-            self.param_write.addr.eq(param_bank * self.cols + param_count),
+            self.param_write.addr.eq(Cat(param_count[:(self.cols - 1).bit_length()], param_bank)),
             self.param_write.data.bias.eq(scale.bias),
             self.param_write.data.mult.eq(scale.mult),
             self.param_write.data.shift.eq(scale.shift),
@@ -216,6 +232,7 @@ class StripLoader(wiring.Component):
 
         # The packet that is due.
         table_due = Signal()
+        strip = Signal(16)
         outputs_left = Signal(16)   # of the job, this strip included
         last_strip, final = Signal(), Signal()
         fresh = Signal(init=1)      # no packet of this job was begun
@@ -224,8 +241,9 @@ class StripLoader(wiring.Component):
             final.eq(~table_due & last_strip),
         ]
 
-        header_cause = Signal(8)
-        checks = [
+        job_blocks = Signal(range(-(-self.max_k // q) + 1), reset_less=True)
+        m.d.sync += job_blocks.eq((job.inputs + (q - 1)) >> (q.bit_length() - 1))
+        header_checks = [
             ("version", header.version != spec.STREAM_VERSION),
             ("kind", header.kind != Mux(table_due, spec.KIND_LUT, spec.KIND_STRIP)),
             ("reserved", header.reserved != 0),
@@ -233,15 +251,11 @@ class StripLoader(wiring.Component):
             ("geometry", (header.cols != self.cols) | (header.block_inputs != q)
              | (header.inputs != job.inputs)),
             ("weight_bits", header.weight_bits != self.weight_bits),
-            ("strip", header.strip != self.strip),
-            ("count", (header.columns > job.inputs)
-             | (header.blocks > ((job.inputs + (q - 1)) >> q.bit_length() - 1))
+            ("strip", header.strip != strip),
+            ("count", (header.columns > job.inputs) | (header.blocks > job_blocks)
              | (header.blocks > header.columns)
              | (table_due & ((header.columns != 0) | (header.blocks != 0)))),
         ]
-        for cause, wrong in reversed(checks):
-            with m.If(wrong):
-                m.d.comb += header_cause.eq(CAUSES[cause])
 
         def as_units(bit_count):
             return (bit_count + (UNIT_BITS - 1)) >> (UNIT_BITS.bit_length() - 1)
@@ -249,11 +263,17 @@ class StripLoader(wiring.Component):
         weight_bytes = Signal(range(self.max_k * self.cols + 1))  # shifts and adds: no multiplier
         m.d.comb += weight_bytes.eq(sum(columns << bit for bit in range(self.cols.bit_length())
                                         if self.cols >> bit & 1))
-        weight_units = Signal(units.shape())
-        m.d.sync += weight_units.eq(as_units(weight_bytes << 3))
+        weight_units, bitmap_units, mask_units = (
+            Signal(units.shape(), name=name, reset_less=True)
+            for name in ("weight_units", "bitmap_units", "mask_units"))
+        m.d.sync += [
+            weight_units.eq(as_units(weight_bytes << 3)),
+            bitmap_units.eq(as_units(job_blocks)),
+            mask_units.eq(as_units(header.blocks << (q.bit_length() - 1))),
+        ]
 
         def enter(section, count):
-            m.d.sync += [state.eq(section), units.eq(count)]
+            m.d.sync += [state.eq(section), units.eq(count), last_unit.eq(count == 1)]
 
         def enter_params():
             enter(S.PARAMS, -(-self.cols * 8 // spec.ALIGN_BYTES))
@@ -265,19 +285,26 @@ class StripLoader(wiring.Component):
                 enter(S.WEIGHTS, weight_units)
 
         finished, wrong_masks = Signal(), Signal()
+        settled, drained = Signal(range(self.SETTLE_CYCLES + 1)), Signal()
+        # A cycle late, which the CRC needs anyhow.
+        m.d.sync += drained.eq(
+            (weights.level == 0) & (params.level == 0) & (table.level == 0)
+            & (table_due | expand.done | expand.starved) & (state == S.FINISH))
+        pending = Signal()          # a mistake is on its way to the fault unit
         m.d.comb += wrong_masks.eq(expand.starved | surplus | (k_count != columns)
                                    | (expand.blocks != header.blocks))
         with m.Switch(state):
             with m.Case(S.WAIT):
                 m.d.comb += crc.start.eq(1)
                 m.d.sync += [k_count.eq(0), w_count.eq(0), param_count.eq(0), lut_count.eq(0),
-                             units.eq(1), beat_in_unit.eq(0), surplus.eq(0), bad_param.eq(0),
-                             bad_reserved.eq(0)]
+                             units.eq(1), last_unit.eq(1), beat_in_unit.eq(0),
+                             surplus.eq(0), bad_param.eq(0), bad_reserved.eq(0), settled.eq(0)]
                 with m.If(self.stage.valid & fresh):
-                    m.d.sync += [fresh.eq(0), outputs_left.eq(job.outputs), self.strip.eq(0),
+                    m.d.sync += [fresh.eq(0), outputs_left.eq(job.outputs), strip.eq(0),
                                  table_due.eq(job.lut)]
                 with m.Elif(self.stage.valid):
-                    with m.If(table_due & self.lut_free | ~table_due & (loaded != STRIP_BANKS)):
+                    with m.If(~pending & (table_due & self.lut_free
+                                          | ~table_due & (loaded != STRIP_BANKS))):
                         m.d.sync += state.eq(S.HEADER)
             with m.Case(S.HEADER):
                 with m.If(taken & section_end):
@@ -287,7 +314,7 @@ class StripLoader(wiring.Component):
                     enter(S.TABLE, spec.LUT_ENTRIES // spec.ALIGN_BYTES)
                 with m.Else():
                     m.d.comb += expand.start.eq(1)
-                    enter(S.BITMAP, as_units((job.inputs + (q - 1)) >> (q.bit_length() - 1)))
+                    enter(S.BITMAP, bitmap_units)
                     with m.If(empty):
                         m.d.comb += [  # one column of weight zero stands for none
                             self.k_write.en.eq(1), self.k_write.data.eq(0),
@@ -298,7 +325,7 @@ class StripLoader(wiring.Component):
                     with m.If(header.blocks == 0):
                         enter_weights()
                     with m.Else():
-                        enter(S.MASKS, as_units(header.blocks << (q.bit_length() - 1)))
+                        enter(S.MASKS, mask_units)
             with m.Case(S.MASKS):
                 with m.If(taken & section_end):
                     enter_weights()
@@ -315,15 +342,16 @@ class StripLoader(wiring.Component):
                 with m.If(taken & section_end):
                     m.d.sync += state.eq(S.FINISH)
             with m.Case(S.FINISH):
-                m.d.comb += finished.eq(
-                    (weights.level == 0) & (params.level == 0) & (table.level == 0)
-                    & (table_due | expand.done | expand.starved))
+                with m.If(settled != self.SETTLE_CYCLES - 1):
+                    m.d.sync += settled.eq(settled + 1)
+                with m.Else():
+                    m.d.comb += finished.eq(drained)
                 with m.If(finished):
                     m.d.sync += [state.eq(S.WAIT), table_due.eq(0)]
                     with m.If(~table_due):
                         m.d.sync += [
                             outputs_left.eq(outputs_left - self.cols),
-                            self.strip.eq(self.strip + 1),
+                            strip.eq(strip + 1),
                             bank.eq(bank + 1), param_bank.eq(param_bank + 1),
                         ]
                         with m.If(last_strip):
@@ -332,37 +360,45 @@ class StripLoader(wiring.Component):
 
         lengths = Signal(data.ArrayLayout(self.length.shape(), STRIP_BANKS))
         oldest, waiting = Signal(range(STRIP_BANKS)), Signal(range(STRIP_BANKS + 1))
-        strip_done = Signal()
+        strip_done, strip_done_q, announced = Signal(), Signal(), Signal()
+        made = Signal(MISTAKES)     # what was wrong in the cycle before
         m.d.comb += [
             strip_done.eq(finished & ~table_due),
+            announced.eq(strip_done_q & ~made.any()),
             self.ready.eq(waiting != 0), self.length.eq(lengths[oldest]),
         ]
         m.d.sync += [
             loaded.eq(loaded + strip_done - self.release),
-            waiting.eq(waiting + strip_done - self.take),
+            waiting.eq(waiting + announced - self.take),
+            strip_done_q.eq(strip_done),
         ]
         with m.If(strip_done):
             m.d.sync += lengths[bank].eq(columns | empty)
         with m.If(self.take):
             m.d.sync += oldest.eq(oldest + 1)
 
-        # The first cause found in a cycle; the fault unit stops everything from the next one.
-        with m.If(taken & ~beat.keep.all()):
-            m.d.comb += self.error.eq(CAUSES["weights_keep"])
-        with m.Elif(taken & beat.last & ~((state == S.TRAILER) & section_end & final)):
-            m.d.comb += self.error.eq(CAUSES["weights_early_last"])
-        with m.Elif((state == S.CHECK) & (header_cause != 0)):
-            m.d.comb += self.error.eq(header_cause)
-        with m.Elif(taken & (state == S.TRAILER) & section_end & final & ~beat.last):
-            m.d.comb += self.error.eq(CAUSES["weights_late_last"])
-        with m.Elif(finished & ~crc.residue_ok):
-            m.d.comb += self.error.eq(CAUSES["crc"])
-        with m.Elif(finished & bad_reserved):
-            m.d.comb += self.error.eq(CAUSES["reserved"])
-        with m.Elif(strip_done & expand.out_of_range):
-            m.d.comb += self.error.eq(CAUSES["range"])
-        with m.Elif(strip_done & wrong_masks):
-            m.d.comb += self.error.eq(CAUSES["popcount"])
-        with m.Elif(strip_done & bad_param):
-            m.d.comb += self.error.eq(CAUSES["params"])
+        # What is wrong in a cycle, then the first cause of it; the fault unit stops everything from
+        # the next cycle on. Results of what came in meanwhile are cycles away from the outside.
+        trailer_end = taken & (state == S.TRAILER) & section_end & final
+        mistakes = [
+            ("weights_keep", taken & ~beat.keep.all()),
+            ("weights_early_last", taken & beat.last & ~trailer_end),
+            *((cause, (state == S.CHECK) & wrong) for cause, wrong in header_checks),
+            ("weights_late_last", trailer_end & ~beat.last),
+            ("crc", finished & ~crc.residue_ok),
+            ("reserved", finished & bad_reserved),
+            ("range", strip_done & expand.out_of_range),
+            ("popcount", strip_done & wrong_masks),
+            ("params", strip_done & bad_param),
+        ]
+        m.d.sync += made.eq(Cat(wrong for _, wrong in mistakes))
+        cause = Signal(8)
+        for (name, _), wrong in reversed(list(zip(mistakes, made, strict=True))):
+            with m.If(wrong):
+                m.d.comb += cause.eq(CAUSES[name])
+        strip_q = Signal.like(strip)
+        m.d.sync += [self.error.eq(cause), strip_q.eq(strip), self.strip.eq(strip_q)]
+        told = Signal()
+        m.d.sync += told.eq(made.any())
+        m.d.comb += pending.eq(made.any() | told)
         return m

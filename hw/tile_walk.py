@@ -4,6 +4,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.act_loader import ActLoader
+from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.drain import tile_layout
 from sparseloom.hw.job_queue import job_layout, stage_signature
 from sparseloom.hw.strip_loader import STRIP_BANKS
@@ -23,29 +24,31 @@ def issue_layout(*, rows: int, cols: int, lanes: int, max_k: int, depth_strips: 
                  depth_acts: int) -> data.StructLayout:
     """A tile ready to be issued.
 
-    Its ``columns`` start at ``strip_base`` of the strip buffer and are added to ``act_base`` of
+    Its ``columns`` start at ``strip_base`` of the strip buffer, ``STRIP_BANKS`` words apart; their
+    indices are added to ``act_base`` of
     the activation buffer; it makes ``words`` words of results; its end frees a strip bank
-    (``strip_end``) and an activation half (``tile.last``).
+    (``strip_end``) and an activation half (``tile.last``). ``single`` and ``long`` say that it has
+    one column, and as many as two tiles' ends must lie apart.
     """
     return data.StructLayout({
         "columns": range(max_k + 1), "strip_base": range(depth_strips),
         "act_base": range(depth_acts), "words": range(cols * (rows // lanes) + 1),
-        "strip_end": 1, "tile": tile_layout(rows=rows, cols=cols),
+        "strip_end": 1, "single": 1, "long": 1, "tile": tile_layout(rows=rows, cols=cols),
     })
 
 
 class TileWalk(wiring.Component):
     """From jobs to tiles: strips are the outer loop, token groups the inner one.
 
-    Offers a tile as soon as its strip and its job's activations are loaded, one a cycle; one cycle
-    is lost between jobs.
+    Offers a tile as soon as its strip and its job's activations are loaded, and looks for the next
+    one in the cycle after it was taken, so that ``o.ready`` reaches nothing in the same cycle.
 
     Parameters
     ----------
     rows, cols, lanes, max_k, act_words : int
         As in :class:`~sparseloom.hw.config.ArrayConfig`.
-    strip_words, half_words : int
-        Distance of two strip banks and of two activation halves, powers of two.
+    half_words : int
+        Distance of two activation halves, a power of two.
 
     Members
     -------
@@ -61,9 +64,10 @@ class TileWalk(wiring.Component):
     """
 
     def __init__(self, *, rows: int, cols: int, lanes: int, max_k: int, act_words: int,
-                 strip_words: int, half_words: int):
+                 half_words: int):
         self.rows, self.cols, self.parts = rows, cols, rows // lanes
-        self.strip_words, self.half_words = strip_words, half_words
+        self.half_words = half_words
+        self.spacing = tile_spacing(rows=rows, cols=cols, lanes=lanes)
         job = job_layout(rows=rows, max_k=max_k, act_words=act_words)
         super().__init__({
             "stage": Out(stage_signature(job)),
@@ -72,7 +76,7 @@ class TileWalk(wiring.Component):
             "waits_for": Out(Cause),
             "o": Out(stream.Signature(issue_layout(
                 rows=rows, cols=cols, lanes=lanes, max_k=max_k,
-                depth_strips=STRIP_BANKS * strip_words,
+                depth_strips=STRIP_BANKS * max_k,
                 depth_acts=ActLoader.HALVES * half_words))),
         })
 
@@ -90,7 +94,7 @@ class TileWalk(wiring.Component):
             last_strip.eq(outputs_left <= self.cols),
             last_group.eq(group + 1 == job.groups),
             channels.eq(Mux(last_strip, outputs_left, self.cols)),
-            offer.eq(begun & self.strip_ready & self.acts_ready & (~self.o.valid | self.o.ready)),
+            offer.eq(begun & self.strip_ready & self.acts_ready & ~self.o.valid),
             self.strip_take.eq(offer & last_group),
             self.acts_take.eq(offer & last_group & last_strip),
             self.stage.next.eq(self.acts_take),
@@ -112,7 +116,8 @@ class TileWalk(wiring.Component):
             m.d.sync += [
                 self.o.valid.eq(1),
                 o.columns.eq(self.strip_length),
-                o.strip_base.eq(bank * self.strip_words),
+                o.single.eq(self.strip_length == 1), o.long.eq(self.strip_length >= self.spacing),
+                o.strip_base.eq(bank),
                 o.act_base.eq(half * self.half_words + base),
                 o.words.eq(sum(channels << bit for bit in range(self.parts.bit_length())
                                if self.parts >> bit & 1)),

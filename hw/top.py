@@ -27,6 +27,8 @@ class Top(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    floorplan : str, optional
+        As in :class:`~.unit.Unit`.
 
     Members
     -------
@@ -41,8 +43,9 @@ class Top(wiring.Component):
         The same, and ``tuser``.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, *, floorplan: str | None = None):
         self.config = config
+        self.floorplan = floorplan
         members: dict = {"aclk": In(1), "aresetn": In(1), "irq": Out(1)}
         for name, member in AxiLiteSignature().members.items():
             port = In if member.flow is Out else Out
@@ -90,7 +93,7 @@ class Top(wiring.Component):
         m = Module()
         m.domains.sync = sync = ClockDomain()
         sync.clk = self.aclk
-        m.submodules.unit = unit = Unit(self.config)
+        m.submodules.unit = unit = Unit(self.config, floorplan=self.floorplan)
         m.d.comb += [
             sync.rst.eq(~self.aresetn),
             self.irq.eq(unit.irq),

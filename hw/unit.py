@@ -9,8 +9,9 @@ from sparseloom.hw.array import Array
 from sparseloom.hw.axi_lite import AxiLiteRegisters, AxiLiteSignature
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.counters import Counters
-from sparseloom.hw.drain import PARAM_BANKS, Drain
+from sparseloom.hw.drain import PARAM_BANKS, Drain, param_stride
 from sparseloom.hw.fault import Fault
+from sparseloom.hw.floorplan import place
 from sparseloom.hw.input_port import InputPort
 from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
@@ -33,6 +34,8 @@ class Unit(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    floorplan : str, optional
+        Device on whose DSP blocks the array's multipliers are placed; target ``ecp5`` only.
 
     Members
     -------
@@ -42,8 +45,10 @@ class Unit(wiring.Component):
     results : Out(stream of result_beat_layout(bus_bits))
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: ArrayConfig, *, floorplan: str | None = None):
         self.config = config
+        self.bels = None if floorplan is None else place(rows=config.rows, cols=config.cols,
+                                                         device=floorplan)
         beat = beat_layout(config.bus_bits)
         super().__init__({
             "bus": In(AxiLiteSignature()), "irq": Out(1),
@@ -71,29 +76,30 @@ class Unit(wiring.Component):
             weight_bits=config.weight_bits)
         act_loader = ActLoader(rows=rows, cols=cols, max_k=config.max_k,
                                act_words=config.act_words, bus_bits=config.bus_bits)
-        depth_strips = STRIP_BANKS * strip_loader.bank_words
+        depth_strips = STRIP_BANKS * config.max_k
         depth_acts = ActLoader.HALVES * act_loader.half_words
         strip_buffer = StripBuffer(depth=depth_strips, max_k=config.max_k, cols=cols,
                                    w_delay=ActBuffer.LATENCY, target=target)
         act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target)
-        params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * cols, target=target)
+        params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * param_stride(cols),
+                                target=target)
         walk = TileWalk(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
-                        act_words=config.act_words, strip_words=strip_loader.bank_words,
-                        half_words=act_loader.half_words)
+                        act_words=config.act_words, half_words=act_loader.half_words)
         room_words = config.result_words
         issue = Issue(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                       depth_strips=depth_strips, depth_acts=depth_acts, room_words=room_words,
                       release_delay=ISSUE_LATENCY)
-        array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target)
+        array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
                       latency=ISSUE_LATENCY + array.capture_latency)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
-        result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words)
+        result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words,
+                                 target=target)
 
         # Doors, registers and counters stay, the array has nothing to forget, and all else starts
         # afresh after an error or a clear.
-        flush = Signal()
-        m.d.comb += flush.eq(~fault.run)
+        flush = Signal()                    # a register, since it reaches everything
+        m.d.sync += flush.eq(~fault.run)
         for name, part in (("registers", registers), ("fault", fault), ("counters", counters),
                            ("weights_port", weights_port), ("acts_port", acts_port),
                            ("result_port", result_port), ("array", array)):
@@ -164,15 +170,18 @@ class Unit(wiring.Component):
 
         # Errors and clear.
         m.d.comb += [
-            fault.job.eq(queue.impossible_cause),
-            fault.weights.eq(strip_loader.error), fault.strip.eq(strip_loader.strip),
-            fault.acts.eq(act_loader.error),
+            fault.strip.eq(strip_loader.strip),
             fault.clear.eq(registers.control.strobe & registers.control.clear),
             fault.results_open.eq(result_port.open), fault.results_idle.eq(result_port.idle),
             fault.inputs_started.eq(weights_port.started | acts_port.started),
-            result_port.flush.eq(flush),
+            result_port.flush.eq(flush), result_port.halt.eq(fault.halt),
             result_port.close.eq(fault.close), result_port.close_cause.eq(fault.close_cause),
         ]
+        with m.If(~flush):          # a mistake still on its way when all is dropped is dropped too
+            m.d.comb += [
+                fault.job.eq(queue.impossible_cause), fault.weights.eq(strip_loader.error),
+                fault.acts.eq(act_loader.error),
+            ]
         for port in (weights_port, acts_port):
             m.d.comb += [port.run.eq(fault.run), port.discard.eq(fault.clearing)]
 
@@ -184,14 +193,14 @@ class Unit(wiring.Component):
         job = queue.descriptor
         busy, had_space = Signal(), Signal(init=1)
         tag, done_tag, done_count = Signal(8), Signal(8), Signal(16)
-        space = Signal()
+        space, push = Signal(), Signal()
         m.d.comb += [
             job.inputs.eq(registers.job_shape.inputs), job.outputs.eq(registers.job_shape.outputs),
             job.tokens.eq(registers.job_tokens.tokens), job.tag.eq(registers.job_tokens.tag),
             job.zero_point.eq(registers.job_config.zero_point),
             job.raw.eq(registers.job_config.raw), job.lut.eq(registers.job_config.lut),
             registers.job_push.refused.eq(flush | (queue.space == 0)),
-            queue.push.eq(registers.job_push.strobe),
+            queue.push.eq(push),
             busy.eq(fault.run & ((queue.outstanding != 0) | ~result_port.idle)),
             registers.status.busy.eq(busy), registers.status.error.eq(fault.stopped),
             registers.status.clearing.eq(fault.clearing),
@@ -210,7 +219,7 @@ class Unit(wiring.Component):
         ]
         with m.If(~flush):
             m.d.comb += registers.status.queue_space.eq(queue.space)
-        m.d.sync += had_space.eq(space)
+        m.d.sync += [had_space.eq(space), push.eq(registers.job_push.strobe)]
         with m.If(result_port.offered):
             m.d.sync += tag.eq(queue.retire.job.tag)
         with m.If(result_port.finished):

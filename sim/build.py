@@ -3,6 +3,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
 
 BENCH = Path(__file__).with_name("bench.v")
+ECP5_CELLS = Path(__file__).with_name("ecp5_cells.v")
 TOP = "bench"
 CACHE_VARIABLE = "SPARSELOOM_CACHE"
 # Moving conditions takes ten times as long as the rest of the translation, for nothing measurable.
@@ -151,10 +153,19 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path) -> dict[str
     return {
         "verilog": hashlib.sha256(verilog.read_bytes()).hexdigest(),
         "bench": hashlib.sha256(bench.read_bytes()).hexdigest(),
+        "cells": [hashlib.sha256(path.read_bytes()).hexdigest() for path in cell_models(verilog)],
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
         "flags": [*VERILATOR_FLAGS, *COMPILER_FLAGS],
         "libraries": str(cocotb_tools.config.libs_dir),     # the executable's run path
     }
+
+
+def cell_models(verilog: Path) -> list[Path]:
+    """Files with models of the vendor's cells that a unit's Verilog has instances of."""
+    cells = re.findall(r"^module (\w+)", ECP5_CELLS.read_text(), re.MULTILINE)
+    text = verilog.read_text()
+    return [ECP5_CELLS] if any(re.search(rf"^ *{cell} ", text, re.MULTILINE)
+                               for cell in cells) else []
 
 
 def _runtime_folder(cache: Path, recipe: dict[str, object]) -> Path:
@@ -186,7 +197,8 @@ def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
         "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *VERILATOR_FLAGS,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
-        str(control), str(main), str(bench.resolve()), str(verilog.resolve())]
+        str(control), str(main), str(bench.resolve()), str(verilog.resolve()),
+        *map(str, cell_models(verilog))]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
             f"VM_TRACE={int(waves)}", *COMPILER_FLAGS]
     with open(log, "w") as out:

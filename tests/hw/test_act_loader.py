@@ -105,7 +105,7 @@ class Bench:
     async def check(self, ctx):
         """Writes are kept; nothing is taken without a job and a half, nothing is wrong."""
         dut = self.dut
-        waiting = held = 0
+        waiting = held = ended = 0
         async for (_, _, en, addr, data, job, next_, i_ready, ready, take, release, error,
                    ) in ctx.tick().sample(
                 dut.write.en, dut.write.addr, dut.write.data, dut.stage.valid, dut.stage.next,
@@ -118,7 +118,8 @@ class Bench:
                 assert addr // self.half_words == self.loaded % 2
                 self.memory[addr] = [data[r] for r in range(self.rows)]
                 self.writes += 1
-            waiting += next_ - take
+            waiting += ended - take         # announced a cycle later
+            ended = next_
             held += next_ - release
             self.loaded += next_
 
@@ -210,19 +211,26 @@ def faulty(dut, job, cases):
             ctx.set(dut.stage.job, job)
             ctx.set(dut.stage.valid, 1)
             queue, cause, done, idle = list(beats), 0, False, 0
-            while not cause and not done:
+            announcements = []
+            left = dut.ERROR_LATENCY    # once it is done
+            while not cause and left:
+                left -= done
                 valid = bool(queue) and rng.random() >= stall
                 ctx.set(dut.i.valid, valid)
                 if valid:
                     ctx.set(dut.i.payload, queue[0])
-                *_, ready, cause, done, announced = await ctx.tick().sample(
+                *_, ready, cause, ends, announced = await ctx.tick().sample(
                     dut.i.ready, dut.error, dut.stage.next, dut.ready)
                 if valid and ready:
                     queue.pop(0)
-                assert not announced
+                announcements.append(announced)
+                if ends:
+                    done = True
+                    ctx.set(dut.stage.valid, 0)
                 idle = 0 if queue else idle + 1
                 assert idle < 50, f"neither an error nor the end after {beats}"
             causes.append(cause)
+            assert not cause or not any(announcements)
 
     run(ResetInserter(reset)(dut), drive, max_cycles=20000)
     return causes

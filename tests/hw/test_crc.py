@@ -5,7 +5,7 @@ import zlib
 import pytest
 
 from sparseloom.hw.crc import Crc32
-from tests.hw.bench import pause, run
+from tests.hw.bench import run
 
 
 @pytest.mark.parametrize("separate_start", [False, True])
@@ -25,20 +25,29 @@ def test_equals_zlib(bus_bytes, stall, separate_start):
 
     async def bench(ctx):
         assert ctx.get(dut.value) == 0
+        due = [0] * dut.LATENCY         # of this cycle and those before
+
+        async def tick(value):
+            due.append(value)
+            await ctx.tick()
+            assert ctx.get(dut.value) == due[-dut.LATENCY]
+
         for packet, good in cases:
             ctx.set(dut.start, 1)
             if separate_start:
-                await ctx.tick()
+                await tick(0)
                 ctx.set(dut.start, 0)
             for at in range(0, len(packet), bus_bytes):
                 ctx.set(dut.valid, 1)
                 ctx.set(dut.data, int.from_bytes(packet[at:at + bus_bytes], "little"))
-                await ctx.tick()
+                await tick(zlib.crc32(packet[:at + bus_bytes]))
                 ctx.set(dut.start, 0)
                 ctx.set(dut.valid, 0)
                 ctx.set(dut.data, rng.getrandbits(8 * bus_bytes))
-                await pause(ctx, rng, stall)
-                assert ctx.get(dut.value) == zlib.crc32(packet[:at + bus_bytes])
+                while rng.random() < stall:
+                    await tick(due[-1])
+            for _ in range(dut.VERDICT_LATENCY - 1):
+                await tick(due[-1])
             assert ctx.get(dut.residue_ok) == good
             checked.append(packet)
 

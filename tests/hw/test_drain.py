@@ -8,7 +8,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from sparseloom.hw.array import Array, tile_spacing
-from sparseloom.hw.drain import PARAM_BANKS, Drain
+from sparseloom.hw.drain import PARAM_BANKS, Drain, param_stride
 from sparseloom.hw.layouts import ScaleParams
 from sparseloom.hw.memory import SimpleDualPort
 from tests.hw.bench import run
@@ -21,7 +21,7 @@ class Bench(wiring.Component):
         self.array = Array(rows=rows, cols=cols, sum_bits=22)
         self.drain = Drain(rows=rows, cols=cols, sum_bits=22, lanes=lanes,
                            latency=self.array.capture_latency)
-        self.params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * cols)
+        self.params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * param_stride(cols))
         super().__init__({})
 
     def elaborate(self, platform):
@@ -70,7 +70,7 @@ def test_every_sum_comes_out_once_in_order(rows, cols, lanes, gap):
     async def drive(ctx):
         for (bank, c), value in bias.items():
             ctx.set(dut.params.write.en, 1)
-            ctx.set(dut.params.write.addr, bank * cols + c)
+            ctx.set(dut.params.write.addr, bank * param_stride(cols) + c)
             ctx.set(dut.params.write.data, {"bias": value, "mult": 0, "shift": 0})
             await ctx.tick()
         ctx.set(dut.params.write.en, 0)

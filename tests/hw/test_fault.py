@@ -7,19 +7,23 @@ from sparseloom.hw.fault import SOURCES, Fault
 from tests.hw.bench import run
 
 INPUTS = (*SOURCES, "strip", "clear", "results_open", "results_idle", "inputs_started")
-OUTPUTS = ("run", "stopped", "clearing", "raised", "cause", "at_strip", "close")
+OUTPUTS = ("run", "stopped", "clearing", "raised", "cause", "at_strip", "close", "halt")
 RUN, STOPPED, CLEARING = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 
 
 def simulate(cycles):
-    """Outputs in each cycle as dicts; inputs not given are 0, ``results_idle`` 1."""
+    """Outputs in each cycle as dicts; inputs not given are 0, ``results_idle`` 1.
+
+    Errors and clears come a cycle before the cycle they are listed in: they are registered.
+    """
     dut, seen = Fault(), []
 
     async def drive(ctx):
-        for inputs in cycles:
-            assert set(inputs) <= set(INPUTS)
+        for inputs, early in zip([{}, *cycles], [*cycles, {}], strict=True):
+            assert set(early) <= set(INPUTS)
             for name in INPUTS:
-                ctx.set(getattr(dut, name), inputs.get(name, int(name == "results_idle")))
+                chosen = early if name in (*SOURCES, "strip", "clear") else inputs
+                ctx.set(getattr(dut, name), chosen.get(name, int(name == "results_idle")))
             *_, close_cause, values = await sample(ctx)
             seen.append({**dict(zip(OUTPUTS, values, strict=True)), "close_cause": close_cause})
 
@@ -29,7 +33,10 @@ def simulate(cycles):
         return close_cause, values
 
     run(dut, drive, max_cycles=len(cycles) + 10)
-    for cycle in seen:
+    assert state(seen.pop(0)) == RUN
+    for cycle, inputs in zip(seen, cycles, strict=True):
+        stops = inputs.get("clear") or any(inputs.get(source) for source in SOURCES)
+        assert cycle["halt"] == (not cycle["run"] or bool(stops))
         assert state(cycle) in (RUN, STOPPED, CLEARING)
     return seen
 

@@ -40,7 +40,7 @@ def text():
 @pytest.fixture
 def quick(monkeypatch, text):
     """Generation without its slow part."""
-    monkeypatch.setattr(generate_module, "to_verilog", lambda config: text)
+    monkeypatch.setattr(generate_module, "to_verilog", lambda config, floorplan: text)
 
 
 @pytest.mark.parametrize(("rows", "cols", "changes"), [
@@ -55,6 +55,16 @@ def test_any_geometry_generates(rows, cols, changes, tmp_path):
     text = path.read_text()
     assert text.count("\nmodule sparseloom(") == 1
     lint(path)
+
+
+def test_a_floorplan_gives_each_multiplier_its_place():
+    config = small(rows=2, cols=3, target="ecp5")
+    text = to_verilog(config, floorplan="25k")
+    bels = re.findall(r'\(\* BEL = "(X\d+/Y13/MULT18_\d)" \*\)\n  MULT18X18D #', text)
+    assert len(set(bels)) == len(bels) == 6
+    assert "BEL" not in to_verilog(config)
+    with pytest.raises(InputError, match="floorplan 25k: expected target ecp5, found generic"):
+        to_verilog(small(), floorplan="25k")
 
 
 def test_the_largest_geometry_generates():

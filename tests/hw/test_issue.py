@@ -6,6 +6,7 @@ import pytest
 
 from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.issue import Issue
+from sparseloom.hw.strip_loader import STRIP_BANKS
 from sparseloom.hw.tile_walk import Cause
 from tests.hw.bench import run
 
@@ -25,7 +26,7 @@ def random_tile(rng, rows, cols, lanes, longest=MAX_K):
     channels = rng.choice([cols, rng.randint(1, cols)])
     last = rng.random() < 0.3
     return {"columns": rng.choice([1, rng.randint(1, longest)]),
-            "strip_base": rng.choice([0, DEPTH_STRIPS // 2]),
+            "strip_base": rng.randrange(STRIP_BANKS),
             "act_base": rng.randrange(DEPTH_ACTS), "words": channels * (rows // lanes),
             "strip_end": int(last or rng.random() < 0.5),
             "tile": {"channels": channels, "tokens": rng.randint(1, rows),
@@ -69,7 +70,9 @@ def simulate(dut, tiles, *, gap=lambda: 0, returns=lambda: True, cycles=None, dr
             waits_for = rng.choice([Cause.STALL_WEIGHTS, Cause.STALL_ACTS, Cause.OTHER])
             ctx.set(dut.i.valid, valid)
             if valid:
-                ctx.set(dut.i.payload, queue[0])
+                columns = queue[0]["columns"]
+                ctx.set(dut.i.payload, {**queue[0], "single": columns == 1,
+                                        "long": columns >= dut.spacing})
             ctx.set(dut.returned, returned)
             ctx.set(dut.waits_for, waits_for)
             (*_, ready, addr, act_base, first, last, tile, strip_release, acts_release, cause,
@@ -112,7 +115,7 @@ def check(trace, dut, room_words, delay=DELAY):
         assert cycle["last"] == (t in lasts), f"last in cycle {t}"
         if active:
             tile, index = columns[t]
-            assert cycle["addr"] == tile["strip_base"] + index
+            assert cycle["addr"] == tile["strip_base"] + STRIP_BANKS * index
             assert cycle["act_base"] == tile["act_base"]
         if t in lasts:
             last_end = t

@@ -91,6 +91,7 @@ class Bench:
         dut, depth = self.dut, self.dut.depth
         pushed = accepted = left = 0
         done = dict.fromkeys(STAGES, 0)
+        due = dict.fromkeys(STAGES, False)      # whether the stage is shown a job in this cycle
         checking = None
         async for (_, _, push, space, outstanding, free_places, cause, lut_free,
                    *ports) in ctx.tick().sample(
@@ -107,8 +108,10 @@ class Bench:
             self.lut_held += not lut_free
             for at, stage in enumerate(STAGES):
                 valid, next_ = ports[2 * at:2 * at + 2]
-                assert valid == (done[stage] < accepted), stage
-                done[stage] += valid and next_
+                assert valid == due[stage], stage
+                leaves = valid and next_
+                due[stage] = done[stage] < accepted and not leaves
+                done[stage] += leaves
             if checking is not None:
                 left -= 1
                 if cause:
@@ -124,7 +127,7 @@ class Bench:
                 assert not cause
                 if push and space:
                     checking = self.jobs[pushed]
-                    left = max(1, -(-checking["tokens"] // dut.rows))
+                    left = max(1, -(-checking["tokens"] // dut.rows)) + dut.JUDGE_CYCLES
                     pushed += 1
 
     def run(self, max_cycles=20000):
@@ -154,7 +157,8 @@ def test_every_stage_meets_every_job_in_order(depth, paces):
     bench.run()
     if paces["retire"]:
         assert bench.full
-        assert bool(bench.lut_held) == (depth > 1 and paces["weights"] < 0.9)
+        if paces["weights"] < 0.9:
+            assert bool(bench.lut_held) == (depth > 1)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 4])

@@ -6,7 +6,7 @@ from amaranth.back import verilog
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from sparseloom.hw.memory import SimpleDualPort
+from sparseloom.hw.memory import SimpleDualPort, block_banks, block_count
 from tests.hw.bench import run
 
 WORD = data.StructLayout({"k": 5, "w": signed(8)})
@@ -43,6 +43,48 @@ def test_reads_what_was_written(depth):
     assert all(want == got for want, got in compared)
 
 
+def test_registers_that_do_not_advance_keep_their_words():
+    rng = random.Random(7)
+    dut = SimpleDualPort(shape=8, depth=16)
+    stages, seen, expected = [None, None], [], []
+
+    async def bench(ctx):
+        for address in range(16):
+            ctx.set(dut.write.en, 1)
+            ctx.set(dut.write.addr, address)
+            ctx.set(dut.write.data, 100 + address)
+            await ctx.tick()
+        ctx.set(dut.write.en, 0)
+        for _ in range(200):
+            address, advance = rng.randrange(16), rng.randrange(4)
+            ctx.set(dut.read.addr, address)
+            ctx.set(dut.advance, advance)
+            await ctx.tick()
+            if advance & 2:
+                stages[1] = stages[0]
+            if advance & 1:
+                stages[0] = 100 + address
+            seen.append(ctx.get(dut.read.data))
+            expected.append(stages[1])
+
+    run(dut, bench, max_cycles=1000)
+    compared = [(want, got) for want, got in zip(expected, seen, strict=True) if want is not None]
+    assert len(compared) > 150 and all(want == got for want, got in compared)
+
+
+@pytest.mark.parametrize(("depth", "width", "banks", "count"), [
+    (32, 54, None, 0), (48, 54, [512], 2), (512, 37, [512], 2), (513, 8, [1024], 1),
+    (3072, 96, [2048, 1024], 17), (3072, 11, [4096], 3), (4096, 4, [4096], 1),
+    (16384, 96, [16384], 96), (20000, 1, [16384, 4096], 2), (100, 0, None, 0)])
+def test_blocks_of_ecp5(depth, width, banks, count):
+    assert block_count(depth, width) == count
+    if banks is not None:
+        assert block_banks(depth, width) == banks
+        text = verilog.convert(SimpleDualPort(shape=width, depth=depth, target="ecp5"),
+                               emit_src=False)
+        assert text.count("DP16KD #(") == count
+
+
 def test_words_without_bits():
     dut = SimpleDualPort(shape=range(1), depth=4)
     text = verilog.convert(dut, emit_src=False)
@@ -50,6 +92,8 @@ def test_words_without_bits():
 
 
 def test_refuses_bad_parameters():
+    with pytest.raises(ValueError, match="depth must be at most 32768, not 40000"):
+        block_banks(40000, 1)
     with pytest.raises(ValueError, match="depth must be at least 1, not 0"):
         SimpleDualPort(shape=8, depth=0)
     with pytest.raises(ValueError, match="target must be one of generic"):

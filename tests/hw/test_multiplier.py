@@ -7,7 +7,7 @@ from sparseloom.hw.multiplier import Multiplier
 from tests.hw.bench import run
 
 
-@pytest.mark.parametrize(("a_bits", "b_bits"), [(8, 8), (32, 17), (1, 3)])
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(8, 8), (18, 17), (1, 3)])
 def test_products(a_bits, b_bits):
     rng = random.Random(a_bits)
 
@@ -33,7 +33,11 @@ def test_products(a_bits, b_bits):
 
 
 def test_refuses_bad_parameters():
-    with pytest.raises(ValueError, match="b_bits must be at least 1, not 0"):
+    with pytest.raises(ValueError, match=r"b_bits must be in 1\.\.18, not 0"):
         Multiplier(a_bits=8, b_bits=0)
+    with pytest.raises(ValueError, match=r"a_bits must be in 1\.\.18, not 19"):
+        Multiplier(a_bits=19, b_bits=8)
+    with pytest.raises(ValueError, match="bel must be None for target generic"):
+        Multiplier(a_bits=8, b_bits=8, bel="X4/Y10/MULT18_0")
     with pytest.raises(ValueError, match="target must be one of generic"):
         Multiplier(a_bits=8, b_bits=8, target="abacus")

@@ -32,6 +32,7 @@ def test_index_and_weights_at_their_exact_latencies(depth, max_k, cols, w_delay)
         ctx.set(dut.k_write.en, 0)          # address and data stay: nothing may be written
         ctx.set(dut.k_write.data, max_k - 1)
         ctx.set(dut.w_write.en, 0)
+        await ctx.tick().repeat(StripBuffer.WRITE_LATENCY - 1)
         for addr in reads:
             ctx.set(dut.addr, addr)
             ctx.set(dut.k_write.addr, rng.randrange(depth))
@@ -40,7 +41,7 @@ def test_index_and_weights_at_their_exact_latencies(depth, max_k, cols, w_delay)
             ks.append(k)
             ws.append([w[c] for c in range(cols)])
 
-    run(dut, drive, max_cycles=depth + len(reads) + 10)
+    run(dut, drive, max_cycles=depth + len(reads) + 20)
     first = StripBuffer.K_LATENCY
     assert ks[first:] == [indices[addr] for addr in reads][:-first]
     first += w_delay

@@ -1,4 +1,4 @@
-"""The generated Verilog in Verilator, by cocotb: three odd builds, every corner of the contract."""
+"""The generated Verilog in Verilator, by cocotb: odd builds, every corner of the contract."""
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,8 @@ CONFIGS = {
                        queue_depth=2),
     "1x1": ArrayConfig(rows=1, cols=1, max_k=40, act_words=130, bus_bits=64, block_inputs=16,
                        queue_depth=1),
+    "3x5-ecp5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32, block_inputs=8,
+                            queue_depth=2, target="ecp5"),
     "8x4": ArrayConfig(rows=8, cols=4, max_k=72, act_words=144, bus_bits=128, block_inputs=32,
                        queue_depth=4),
 }

@@ -1,0 +1,76 @@
+"""A queue in a memory with an output register."""
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.memory import SimpleDualPort
+
+
+class BlockFifo(wiring.Component):
+    """First in, first out; its last register is the memory's own.
+
+    A word is offered ``LATENCY`` cycles after its write, one leaves in every cycle. ``o.payload``
+    comes from registers; no back-pressure on ``i``: whoever writes has counted.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Shape of a word.
+    depth : int
+        Words that it holds, at least 1.
+    target : str
+        Technology body of the memory.
+
+    Members
+    -------
+    i : In(stream of shape, always ready)
+    o : Out(stream of shape)
+
+    Raises
+    ------
+    ValueError
+        If ``depth`` is below 1 or ``target`` is unknown.
+    """
+
+    LATENCY = 1 + SimpleDualPort.LATENCY
+
+    def __init__(self, *, shape, depth: int, target: str = "generic"):
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth!r}")
+        self._depth = depth
+        self._words = SimpleDualPort(shape=shape, depth=depth, target=target)
+        super().__init__({
+            "i": In(stream.Signature(shape, always_ready=True)),
+            "o": Out(stream.Signature(shape)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.words = words = self._words
+        write_at, read_at = Signal(range(self._depth)), Signal(range(self._depth))
+        unread = Signal(range(self._depth + 1))     # written, and not on the way out
+        has_unread = Signal()
+        latched, read = Signal(), Signal()          # the memory's first register holds a word
+        m.d.comb += [
+            words.write.en.eq(self.i.valid), words.write.addr.eq(write_at),
+            words.write.data.eq(self.i.payload),
+            words.read.addr.eq(read_at), self.o.payload.eq(words.read.data),
+            words.advance[1].eq(~self.o.valid | self.o.ready),
+            words.advance[0].eq(~latched | words.advance[1]),
+            read.eq(has_unread & words.advance[0]),
+        ]
+        # Both sums are made before it is known whether a word is read.
+        with m.If(self.i.valid & ~read):
+            m.d.sync += [unread.eq(unread + 1), has_unread.eq(1)]
+        with m.Elif(read & ~self.i.valid):
+            m.d.sync += [unread.eq(unread - 1), has_unread.eq(unread != 1)]
+        for enable, pointer in ((self.i.valid, write_at), (read, read_at)):
+            with m.If(enable):
+                m.d.sync += pointer.eq(pointer + 1)
+                with m.If(pointer == self._depth - 1):
+                    m.d.sync += pointer.eq(0)
+        with m.If(words.advance[0]):
+            m.d.sync += latched.eq(read)
+        with m.If(words.advance[1]):
+            m.d.sync += self.o.valid.eq(latched)
+        return m
