@@ -393,20 +393,17 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                         offer + 1 + timing.JOB_BEGUN if strip == 0 else LONG_AGO)
             begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                         results.room_for(words) + timing.FREED)
-            if begin >= idle_from:                  # the cycles idle_from .. begin have no column
-                at = idle_from
-                upto = min(max(seen, at), offer + 1)
-                other += upto - at + 1              # no job is known yet; and the cycle of begin
-                at = upto
-                upto = min(max(ready, at), offer + 1)
-                weights += upto - at
-                at = upto
-                upto = min(max(acts_ready, at), offer + 1)
-                acts += upto - at
-                at = upto
-                upto = max(offer + 1, at)
-                other += upto - at                  # a job begins, a tile is offered
-                stalled += begin - upto
+            if begin >= idle_from:                  # idle_from .. begin have no column
+                offered = max(offer + 1, idle_from)
+                known, loaded, there = (
+                    min(max(cycle, before), offered) for cycle, before in
+                    ((seen, idle_from), (ready, max(seen, idle_from)),
+                     (acts_ready, max(ready, seen, idle_from))))
+                weights += loaded - known
+                acts += there - loaded
+                stalled += begin - offered
+                # No job is known, a job begins, a tile is offered; a tile begins.
+                other += known - idle_from + offered - there + 1
             end = begin + columns
             results.tile(end, words)
             idle_from = end + 1
