@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,12 +134,27 @@ class UnitJob:
     counts: np.ndarray
     raw: bool = False
     lut: bool = False
-    columns: list[int] = field(init=False)
+    found: dict = field(default_factory=dict, repr=False)     # what was computed of ``counts``
 
     def __post_init__(self):
         if min(self.inputs, self.outputs, self.tokens) < 1:
             raise ValueError("sizes must be 1 or more")
-        object.__setattr__(self, "columns", self.counts.sum(axis=1).tolist())
+
+    @property
+    def columns(self) -> list[int]:
+        """Columns of each strip."""
+        if "columns" not in self.found:
+            self.found["columns"] = self.counts.sum(axis=1).tolist()
+        return self.found["columns"]
+
+    def loads(self, shape: UnitShape) -> list[int]:
+        """Cycles that each strip loads, see :func:`~.strip_load.load_cycles`."""
+        key = (shape.cols, shape.bus_bytes, shape.block_inputs)
+        if key not in self.found:
+            self.found[key] = load_cycles(
+                self.counts, inputs=self.inputs, cols=shape.cols, bus_bytes=shape.bus_bytes,
+                block_inputs=shape.block_inputs).tolist()
+        return self.found[key]
 
     @classmethod
     def of(cls, layer: PackedLayer, tokens: int, shape: UnitShape) -> UnitJob:
@@ -191,7 +206,8 @@ class _Results:
 
     A word that arrives at cycle a is taken at the latest of a, the cycle after the word before, and
     the cycle in which the gearbox has room for it; a job's first also waits until the job before
-    it has left. Words of a tile arrive ``parts`` in a row for each channel.
+    it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox takes
+    queued words at one distance (``service``), a tile is two sums and a maximum.
     """
 
     def __init__(self, shape: UnitShape):
@@ -203,12 +219,14 @@ class _Results:
                    + timing.POSTPROCESS + timing.FIFO)
         self.arrival = [latency + channel * spacing + part
                         for channel in range(shape.cols) for part in range(self.parts)]
-        self.room = TILES_OF_ROOM * len(self.arrival)
-        self.taken = 0              # words, since the queue began
-        self.last = LONG_AGO        # when the last of them was taken
-        self.left = LONG_AGO        # when the last beat of the job before left the gearbox
+        self.whole = len(self.arrival)  # words of a tile with all its channels
+        self.room = TILES_OF_ROOM * self.whole
+        self.taken = 0                  # words, since the queue began
+        self.last = self.last_but_one = LONG_AGO    # when the last words of two tiles were taken
+        self.left = LONG_AGO            # when the last beat of the job before left the gearbox
         self.tiles: list[_Tile] = []
-        self.begin_job(raw=False)
+        self.wholes = TILES_OF_ROOM     # so many tiles were whole, without one in between
+        self.queues: dict[int, list[int]] = {}
 
     def begin_job(self, *, raw: bool) -> None:
         """Another job's words follow."""
@@ -217,49 +235,55 @@ class _Results:
         # Cycles between two words that queue; 0 if that is not always the same.
         self.service = 1 if word <= bus else word // bus if word % bus == 0 else 0
         self.limit = bus - gcd(word, bus) + min(word, bus)      # a word fits behind so many bytes
-        if self.service:
-            self.last = max(self.last, self.left + 1 - self.service)
-            self.queued, latest = [], LONG_AGO
+        self.before = max(self.last, self.left + 1 - (self.service or 1))
+        if self.service not in self.queues:
+            queued, latest = [], LONG_AGO
             for arrival in self.arrival:
                 latest = max(latest + self.service, arrival)
-                self.queued.append(latest)
-        else:
-            self.last = max(self.last, self.left)
+                queued.append(latest)
+            self.queues[self.service] = queued
+        self.queued = self.queues[self.service]
 
     def tile(self, end: int, words: int) -> None:
         """Take the words of a tile whose last column was in cycle ``end``."""
         if self.service:
-            found = _Tile(self.taken, words, end, self.queued, self.last, self.service)
-            self.last = max(end + self.queued[words - 1], self.last + words * self.service)
+            found = _Tile(self.taken, end, self.queued, self.before, self.service)
+            last = max(end + self.queued[words - 1], self.before + words * self.service)
         else:
-            bus, times = self.shape.bus_bytes, []
+            bus, times, last, level = self.shape.bus_bytes, [], self.before, self.level
             for arrival in self.arrival[:words]:
                 # Beats leave in each cycle that finds a whole one; the level is that after a word.
-                wait = max(-(-(self.level - self.limit) // bus), 0)
-                time = max(end + arrival, self.last + 1 + wait)
-                level = self.level - bus * min(time - self.last - 1, self.level // bus)
-                self.level = level - (bus if level >= bus else 0) + self.word
-                self.last = time
+                wait = max(-(-(level - self.limit) // bus), 0)
+                time = max(end + arrival, last + 1 + wait)
+                level -= bus * min(time - last - 1, level // bus)
+                level += self.word - (bus if level >= bus else 0)
+                last = time
                 times.append(time)
-            found = _Tile(self.taken, words, 0, times, LONG_AGO, 0)
-        self.taken += words
-        self.words += words
+            self.level = level
+            found = _Tile(self.taken, 0, times, LONG_AGO, 0)
         self.tiles.append(found)
         if len(self.tiles) > 4 * self.room:
             del self.tiles[:-2 * self.room]
+        self.last_but_one, self.last, self.before = self.last, last, last
+        self.taken += words
+        self.words += words
+        self.wholes = self.wholes + 1 if words == self.whole else 0
 
-    def repeat(self, end: int, words: int, count: int, period: int) -> None:
-        """``count`` tiles follow the last ones, each ``period`` later; the last ends at ``end``."""
-        self.last += count * period
-        self.taken += count * words
-        self.words += count * words
-        last = self.last - period
-        self.tiles = [_Tile(self.taken - (age + 1) * words, words, end - age * period, self.queued,
-                            last - age * period, self.service)
-                      for age in reversed(range(TILES_OF_ROOM))]
+    def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int, int]) -> None:
+        """Several whole tiles were taken: the last columns of two, last words of three."""
+        self.taken += tiles * self.whole
+        self.words += tiles * self.whole
+        self.wholes += tiles
+        self.last_but_one, self.last = lasts[1:]
+        self.before = self.last
+        self.tiles = [
+            _Tile(self.taken - 2 * self.whole, ends[0], self.queued, lasts[0], self.service),
+            _Tile(self.taken - self.whole, ends[1], self.queued, lasts[1], self.service)]
 
     def room_for(self, words: int) -> int:
         """Cycle in which the last word is taken whose room so many more words need."""
+        if words == self.whole and self.wholes >= TILES_OF_ROOM:
+            return self.last_but_one
         wanted = self.taken + words - self.room - 1
         if wanted < 0:
             return LONG_AGO
@@ -279,12 +303,10 @@ class _Results:
         return self.left
 
 
-@dataclass(frozen=True)
-class _Tile:
+class _Tile(NamedTuple):
     """When the words of a tile are taken: see :class:`_Results`."""
 
     first: int          # of its words, in the queue
-    words: int
     end: int
     queued: list[int]   # when each is taken after the tile's end, if none was before it
     before: int         # when the word before was taken
@@ -326,7 +348,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
     results = _Results(shape)
     parts, spacing = results.parts, tile_spacing(rows=shape.rows, cols=shape.cols,
                                                  lanes=shape.lanes)
-    whole = shape.cols * parts                      # words of results of a whole tile
+    whole = results.whole
     freed = timing.OPERANDS + timing.FREED          # from a tile's end until its bank may load
     table = _table_cycles(shape.bus_bytes)
     given = [] if pushes is None else list(pushes)
@@ -377,8 +399,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             if number >= 2:
                 loader = max(loader, retired[number - 2] + 1)
             loader = max(loader + timing.PACKET_START, 0) + table + timing.STRIP_READY
-        loads = load_cycles(job.counts, inputs=job.inputs, cols=shape.cols,
-                            bus_bytes=shape.bus_bytes, block_inputs=shape.block_inputs).tolist()
+        loads = job.loads(shape)
         results.begin_job(raw=job.raw)
         outputs_left = job.outputs
         for strip, kept in enumerate(job.columns):
@@ -409,34 +430,24 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             idle_from = end + 1
 
             # The others: only the array and the results can hold them up.
-            done, period = 1, -1
+            done = 1
+            if results.service and words == whole and groups > TILES_OF_ROOM:
+                offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
+                                                         spacing)
+                end = begin + columns
+                other += waits
+                stalled += held - waits
+                done = groups
             while done < groups:
-                last = (begin, results.last)
                 offer = begin
                 begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                             results.room_for(words) + timing.FREED)
                 if begin > end:
                     other += 1
                     stalled += begin - end - 1
-                idle = begin - end
                 end = begin + columns
                 results.tile(end, words)
                 done += 1
-                step = begin - last[0]
-                if results.last - last[1] != step or not results.service or words != whole:
-                    period = -1
-                elif period != step:
-                    period = step
-                else:                               # from here on each tile is as the last one
-                    left = groups - done
-                    if left:
-                        offer = begin + (left - 1) * step
-                        begin, end = begin + left * step, end + left * step
-                        results.repeat(end, words, left, step)
-                        if idle > 0:
-                            other += left
-                            stalled += left * (idle - 1)
-                    break
             idle_from = end + 1
             active += columns * groups
             bank_free = [bank_free[1], end + freed]
@@ -448,6 +459,51 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
         busy=active + weights + acts + stalled + other, active=active, stall_weights=weights,
         stall_acts=acts, stall_results=stalled, other=other, first_act=first_act,
         ends=tuple(ends))
+
+
+def _whole_tiles(results: _Results, begin: int, columns: int, count: int, spacing: int,
+                 ) -> tuple[int, int, int, int]:
+    """Two or more tiles behind one of the same strip, all with every channel.
+
+    They go through ``results`` as well.
+
+    Returns
+    -------
+    offer, begin : int
+        Of the last tile.
+    waits, held : int
+        Tiles that did not follow at once, and cycles without a column before them.
+    """
+    least = max(columns, spacing)
+    after = columns + results.queued[-1]            # from a begin to the last word, unless it waits
+    apart = results.whole * results.service         # of two tiles' last words, at least
+    freed = timing.FREED
+    easy = apart <= least and after + freed <= 2 * least
+    last, before, first = results.last, results.last_but_one, LONG_AGO
+    left, offer, period, waits, held = count, begin, -1, 0, 0
+    while left:
+        if easy and last == begin + after and before + freed <= begin + least:
+            step = least                            # nothing but the array's pace from here on
+        else:
+            step = max(begin + least, before + freed) - begin
+            taken = max(begin + step + after, last + apart)
+            same = taken - last == step
+            if not same or period != step:          # not yet the same step twice
+                period = step if same else -1
+                offer, begin, left = begin, begin + step, left - 1
+                first, before, last = before, last, taken
+                if step > columns:
+                    waits += 1
+                    held += step - columns
+                continue
+        if step > columns:
+            waits += left
+            held += left * (step - columns)
+        first = before if left == 1 else last + (left - 2) * step
+        before, last = last + (left - 1) * step, last + left * step
+        offer, begin, left = begin + (left - 1) * step, begin + left * step, 0
+    results.run(count, (offer + columns, begin + columns), (first, before, last))
+    return offer, begin, waits, held
 
 
 def _table_cycles(bus_bytes: int) -> int:
