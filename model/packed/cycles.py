@@ -1,7 +1,7 @@
 """Cycle model of the unit, exact, in plain arithmetic, so that the pruner can use it.
 
 :func:`predict` follows a queue of jobs through the unit and gives the counters that the unit will
-show, cycle for cycle, where the streams never pause; :func:`busy_bounds` says what pauses may do.
+show, cycle for cycle, where the streams never pause; :func:`delay_bounds` says what pauses may do.
 :func:`ideal_cycles` is the array's work alone, :func:`layer_cycles` a layer by itself.
 
 Nothing is stepped. Each event (a strip is loaded, a tile begins, a word of results leaves) is the
@@ -20,13 +20,13 @@ import numpy as np
 
 from sparseloom.model.packed import spec, timing
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.packed.stream import strip_columns
 from sparseloom.model.packed.strip_load import (
     block_counts,
     gearbox_cycles,
     load_cycles,
     spread_counts,
 )
-from sparseloom.model.packed.stream import strip_columns
 
 LONG_AGO = -10**9
 """Before everything: the time of what need not be waited for."""
@@ -615,23 +615,23 @@ def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lane
     return predict(jobs * 4, shape).ends[-1] - predict(jobs * 3, shape).ends[-1]
 
 
-def busy_bounds(free: Prediction, stalls: Mapping[str, int]) -> tuple[int, int]:
-    """Bounds of ``busy`` where sources pause and the sink does not always take.
+def delay_bounds(free: int, stalls: Mapping[str, int]) -> tuple[int, int]:
+    """Bounds of a time where sources pause and the sink does not always take.
 
     Parameters
     ----------
-    free : Prediction
-        The same queue without pauses, same pushes.
+    free : int
+        ``busy`` or one of ``ends`` of a :class:`Prediction`: the same queue and pushes, no pauses.
     stalls : mapping of str to int
-        For ``weights``, ``acts`` and ``results`` the cycles, from cycle 0 on, in which only the
-        other side held up the port: TREADY without TVALID on the inputs, the reverse on the
-        results.
+        For ``weights``, ``acts`` and ``results`` the cycles, from cycle 0 to the last result, in
+        which only the other side held up the port: TREADY without TVALID on the inputs, TVALID
+        without TREADY on the results.
 
     Returns
     -------
     low, high : int
-        Pauses never make the unit faster, and each held-up cycle costs one at most: events of the
-        unit wait for others, each for the latest, so that delays do not add up to more than their
-        sum. ``docs/cycles.md`` has the argument. ``active`` does not depend on pauses at all.
+        Pauses never make the unit faster, and a cycle in which ports were held up delays
+        everything by one at most: each event waits for the latest of some others. ``docs/cycles.md``
+        has the argument. ``active`` does not depend on pauses at all.
     """
-    return free.busy, free.busy + sum(stalls[port] for port in ("weights", "acts", "results"))
+    return free, free + sum(stalls[port] for port in ("weights", "acts", "results"))
