@@ -34,6 +34,8 @@ BANKS, HALVES = 2, 2
 """Strips, and jobs' activations, that the unit holds."""
 TILES_OF_ROOM = 2
 """Whole tiles of results that have room behind the array."""
+TILES_AT_ONCE = 3
+"""Groups of tokens from which on whole tiles are not looked at one by one."""
 
 
 def ideal_cycles(layer: PackedLayer, *, rows: int, cols: int, tokens: int) -> int:
@@ -431,7 +433,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
 
             # The others: only the array and the results can hold them up.
             done = 1
-            if results.service and words == whole and groups > TILES_OF_ROOM:
+            if results.service and words == whole and groups >= TILES_AT_ONCE:
                 offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
                                                          spacing)
                 end = begin + columns
@@ -630,8 +632,8 @@ def delay_bounds(free: int, stalls: Mapping[str, int]) -> tuple[int, int]:
     Returns
     -------
     low, high : int
-        Pauses never make the unit faster, and a cycle in which ports were held up delays
-        everything by one at most: each event waits for the latest of some others. ``docs/cycles.md``
+        Pauses never make the unit faster, and a cycle in which ports were held up delays all that
+        follows by one at most: each event waits for the latest of some others. ``docs/cycles.md``
         has the argument. ``active`` does not depend on pauses at all.
     """
     return free, free + sum(stalls[port] for port in ("weights", "acts", "results"))
