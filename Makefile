@@ -24,7 +24,7 @@ ifneq ($(strip $(EXTRA_INDEX_URL)),)
 export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
 endif
 
-.PHONY: help demo test lint setup check clean bench-glue bench-step bench-pack
+.PHONY: help demo test lint setup check clean bench-glue bench-step bench-pack bench-cycles
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
 	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
+	@echo "make bench-cycles  the cycle model against RTL, and how many points a minute it does"
 	@echo "make lint     linter and type checker alone"
 	@echo "make setup    the virtual environment alone ($(VENV))"
 	@echo "make clean    removes build/ and caches, keeps the environment"
@@ -67,7 +68,7 @@ bench-glue: check $(READY)-bench $(if $(DATA_DIR),,$(READY)-hub)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.glue $(if $(ROW),run '$(ROW)',all --jobs $(JOBS)) \
 		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(ARGS)
 
-bench-step bench-pack: bench-%: check $(READY)
+bench-step bench-pack bench-cycles: bench-%: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.$* $(ARGS)
 
 lint: check $(READY)
