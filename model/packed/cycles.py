@@ -227,6 +227,7 @@ class _Results:
         self.last = self.last_but_one = LONG_AGO    # when the last words of two tiles were taken
         self.left = LONG_AGO            # when the last beat of the job before left the gearbox
         self.tiles: list[_Tile] = []
+        self.even: tuple | None = None  # see pace()
         self.wholes = TILES_OF_ROOM     # so many tiles were whole, without one in between
         self.queues: dict[int, list[int]] = {}
 
@@ -248,6 +249,7 @@ class _Results:
 
     def tile(self, end: int, words: int) -> None:
         """Take the words of a tile whose last column was in cycle ``end``."""
+        self._record()
         if self.service:
             found = _Tile(self.taken, end, self.queued, self.before, self.service)
             last = max(end + self.queued[words - 1], self.before + words * self.service)
@@ -271,6 +273,15 @@ class _Results:
         self.words += words
         self.wholes = self.wholes + 1 if words == self.whole else 0
 
+    def pace(self, tiles: int, end: int, step: int) -> None:
+        """Three or more whole tiles were taken at once, ``step`` apart; the last column's cycle."""
+        self.taken += tiles * self.whole
+        self.words += tiles * self.whole
+        self.wholes = TILES_OF_ROOM
+        self.last = self.before = end + self.queued[-1]
+        self.last_but_one = self.last - step
+        self.even = (end, step, self.last, self.queued, self.service)
+
     def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int, int]) -> None:
         """Several whole tiles were taken: the last columns of two, last words of three."""
         self.taken += tiles * self.whole
@@ -278,14 +289,25 @@ class _Results:
         self.wholes += tiles
         self.last_but_one, self.last = lasts[1:]
         self.before = self.last
-        self.tiles = [
-            _Tile(self.taken - 2 * self.whole, ends[0], self.queued, lasts[0], self.service),
-            _Tile(self.taken - self.whole, ends[1], self.queued, lasts[1], self.service)]
+        self.even = None
+        self._keep(ends, lasts, self.queued, self.service)
+
+    def _keep(self, ends: tuple[int, int], lasts: tuple[int, int, int], queued: list[int],
+              service: int) -> None:
+        self.tiles = [_Tile(self.taken - 2 * self.whole, ends[0], queued, lasts[0], service),
+                      _Tile(self.taken - self.whole, ends[1], queued, lasts[1], service)]
+
+    def _record(self) -> None:
+        """Make the records that :meth:`pace` left out."""
+        if self.even is not None:
+            (end, step, last, queued, service), self.even = self.even, None
+            self._keep((end - step, end), (last - 2 * step, last - step, last), queued, service)
 
     def room_for(self, words: int) -> int:
         """Cycle in which the last word is taken whose room so many more words need."""
         if words == self.whole and self.wholes >= TILES_OF_ROOM:
             return self.last_but_one
+        self._record()
         wanted = self.taken + words - self.room - 1
         if wanted < 0:
             return LONG_AGO
@@ -403,6 +425,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             loader = max(loader + timing.PACKET_START, 0) + table + timing.STRIP_READY
         loads = job.loads(shape)
         results.begin_job(raw=job.raw)
+        tail, apart = results.queued[-1], whole * results.service
         outputs_left = job.outputs
         for strip, kept in enumerate(job.columns):
             header = max(loader, bank_free[0]) + timing.PACKET_START
@@ -417,39 +440,54 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                         results.room_for(words) + timing.FREED)
             if begin >= idle_from:                  # idle_from .. begin have no column
+                known = max(seen, idle_from)
+                loaded = max(ready, known)
+                there = max(acts_ready, loaded)
                 offered = max(offer + 1, idle_from)
-                known, loaded, there = (
-                    min(max(cycle, before), offered) for cycle, before in
-                    ((seen, idle_from), (ready, max(seen, idle_from)),
-                     (acts_ready, max(ready, seen, idle_from))))
+                if there > offered:                 # all was there long before
+                    known, loaded, there = min(known, offered), min(loaded, offered), offered
                 weights += loaded - known
                 acts += there - loaded
                 stalled += begin - offered
                 # No job is known, a job begins, a tile is offered; a tile begins.
                 other += known - idle_from + offered - there + 1
             end = begin + columns
-            results.tile(end, words)
-            idle_from = end + 1
 
             # The others: only the array and the results can hold them up.
-            done = 1
-            if results.service and words == whole and groups >= TILES_AT_ONCE:
-                offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
-                                                         spacing)
+            many = results.service and words == whole and groups >= TILES_AT_ONCE
+            least = max(columns, spacing)
+            after = columns + tail
+            if (many and apart <= least and after + timing.FREED <= 2 * least
+                    and results.before + apart <= begin + after
+                    and results.last + timing.FREED <= begin + least):
+                # Not even the results: the array's own pace from the first tile on.
+                offer = begin + (groups - 2) * least
+                begin += (groups - 1) * least
                 end = begin + columns
-                other += waits
-                stalled += held - waits
-                done = groups
-            while done < groups:
-                offer = begin
-                begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
-                            results.room_for(words) + timing.FREED)
-                if begin > end:
-                    other += 1
-                    stalled += begin - end - 1
-                end = begin + columns
+                if least > columns:
+                    other += groups - 1
+                    stalled += (groups - 1) * (least - columns - 1)
+                results.pace(groups, end, least)
+            else:
                 results.tile(end, words)
-                done += 1
+                done = 1
+                if many:
+                    offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
+                                                             spacing)
+                    end = begin + columns
+                    other += waits
+                    stalled += held - waits
+                    done = groups
+                while done < groups:
+                    offer = begin
+                    begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
+                                results.room_for(words) + timing.FREED)
+                    if begin > end:
+                        other += 1
+                        stalled += begin - end - 1
+                    end = begin + columns
+                    results.tile(end, words)
+                    done += 1
             idle_from = end + 1
             active += columns * groups
             bank_free = [bank_free[1], end + freed]

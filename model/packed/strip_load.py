@@ -119,8 +119,15 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
     param_beats = units_of(8 * cols * PARAM_BYTES) * unit_beats
     taken, empty = gearbox_cycles(param_beats, in_bytes=bus_bytes, out_bytes=PARAM_BYTES)
     end = params_at + taken + unit_beats            # behind the trailer
-    done = _expand_cycles(counts, bitmap_at, masks_at, bus_bytes, block_inputs)
-    return np.maximum.reduce([end, weights_left, params_at + empty, done])
+    through = np.maximum(np.maximum(end, weights_left), params_at + empty)
+    # Masks take a cycle for each index and each empty block, and some to fetch. Mostly that is over
+    # long before the weights are there; else it has to be followed.
+    fetches = -(-counts.shape[1] // (8 * bus_bytes)) + -(-present * block_inputs // (8 * bus_bytes))
+    latest = (weights_at + timing.FIFO + timing.EXPAND_LOAD * (1 + fetches) + columns
+              + counts.shape[1] - present + timing.EXPAND_DONE)
+    if (latest <= through).all():
+        return through
+    return np.maximum(through, _expand_cycles(counts, bitmap_at, masks_at, bus_bytes, block_inputs))
 
 
 def _expand_cycles(counts: np.ndarray, bitmap_at: int, masks_at: int, bus_bytes: int,
