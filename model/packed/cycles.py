@@ -273,14 +273,18 @@ class _Results:
         self.words += words
         self.wholes = self.wholes + 1 if words == self.whole else 0
 
-    def pace(self, tiles: int, end: int, step: int) -> None:
-        """Three or more whole tiles were taken at once, ``step`` apart; the last column's cycle."""
+    def pace(self, tiles: int, end: int, step: int, before: int) -> None:
+        """Three or more whole tiles were taken, no word waiting for another.
+
+        The last one ended in cycle ``end``, ``step`` after its predecessor, and that one ``before``
+        after its own.
+        """
         self.taken += tiles * self.whole
         self.words += tiles * self.whole
         self.wholes = TILES_OF_ROOM
         self.last = self.before = end + self.queued[-1]
         self.last_but_one = self.last - step
-        self.even = (end, step, self.last, self.queued, self.service)
+        self.even = (end, step, before, self.last, self.queued, self.service)
 
     def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int, int]) -> None:
         """Several whole tiles were taken: the last columns of two, last words of three."""
@@ -300,8 +304,8 @@ class _Results:
     def _record(self) -> None:
         """Make the records that :meth:`pace` left out."""
         if self.even is not None:
-            (end, step, last, queued, service), self.even = self.even, None
-            self._keep((end - step, end), (last - 2 * step, last - step, last), queued, service)
+            (end, step, before, last, queued, service), self.even = self.even, None
+            self._keep((end - step, end), (last - step - before, last - step, last), queued, service)
 
     def room_for(self, words: int) -> int:
         """Cycle in which the last word is taken whose room so many more words need."""
@@ -457,17 +461,23 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             many = results.service and words == whole and groups >= TILES_AT_ONCE
             least = max(columns, spacing)
             after = columns + tail
-            if (many and apart <= least and after + timing.FREED <= 2 * least
-                    and results.before + apart <= begin + after
-                    and results.last + timing.FREED <= begin + least):
-                # Not even the results: the array's own pace from the first tile on.
-                offer = begin + (groups - 2) * least
-                begin += (groups - 1) * least
-                end = begin + columns
-                if least > columns:
-                    other += groups - 1
-                    stalled += (groups - 1) * (least - columns - 1)
-                results.pace(groups, end, least)
+            if many and apart <= least and results.before + apart <= begin + after:
+                # No word waits for another, so that each tile keeps ``least`` from the one before
+                # and ``room`` from the second before: its steps alternate from the second on.
+                room = after + timing.FREED
+                first = max(least, results.last + timing.FREED - begin)
+                second = max(least, room - first)
+                third = max(least, room - second)
+                pairs, odd = divmod(groups - 2, 2)
+                length = first + pairs * (second + third) + odd * second
+                step, before = (second, third if pairs else first) if odd else (third, second)
+                waits = ((first > columns) + pairs * ((second > columns) + (third > columns))
+                         + odd * (second > columns))
+                begin += length
+                offer, end = begin - step, begin + columns
+                other += waits
+                stalled += length - (groups - 1) * columns - waits
+                results.pace(groups, end, step, before)
             else:
                 results.tile(end, words)
                 done = 1
