@@ -19,9 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED_STALLED = 1000
 """First seed of the queues with pauses, away from those without."""
 LAYERS, TOKENS, P = 6, 128, 24
-SHAPES = ((384, 384, {}),) * 3 + ((384, 384, {"raw": True}), (1536, 384, {"lut": True}),
-                                 (384, 1536, {"raw": True}))
-"""N, K and flags of an encoder layer's Linears: MiniLM-L6, as the integer model runs them."""
+SHAPES = ((384, 384, ""),) * 3 + ((384, 384, "raw"), (1536, 384, "lut"), (384, 1536, "raw"))
+"""N, K and kind of results of an encoder layer's Linears: MiniLM-L6, as the integer model runs them."""
 
 
 def compare(builds: list[str], *, free: int, stalled: int) -> dict[str, Any]:
@@ -72,9 +71,10 @@ def speed(*, rows: int, cols: int, points: int) -> dict[str, Any]:
         times = []
         for _ in range(points):
             began = time.process_time()
-            for mask, (outputs, inputs, flags) in zip(masks, SHAPES * LAYERS, strict=True):
+            for mask, (outputs, inputs, kind) in zip(masks, SHAPES * LAYERS, strict=True):
                 job = UnitJob(inputs=inputs, outputs=outputs, tokens=TOKENS,
-                              counts=block_counts(mask, shape.block_inputs), **flags)
+                              counts=block_counts(mask, shape.block_inputs),
+                              raw=kind == "raw", lut=kind == "lut")
                 predict(layer_jobs(job, shape), shape)
             times.append(time.process_time() - began)
         seconds = sorted(times)[len(times) // 2]

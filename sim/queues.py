@@ -166,12 +166,12 @@ def random_queue(build: str, seed: int, *, stalled: bool = False) -> Queue:
         tokens.append(int(rng.integers((groups - 1) * config.rows + 1, groups * config.rows + 1)))
     full = min(count, config.queue_depth)
     early = full if rng.random() < 0.7 else int(rng.integers(1, full + 1))
-    gaps = dict.fromkeys(("weights", "acts", "results"), 0)
+    gaps: dict[str, int] = dict.fromkeys(("weights", "acts", "results"), 0)
     if stalled:
         ports = rng.random(3) < 0.6
         ports[rng.integers(3)] = True
-        gaps = {port: int(rng.choice((20, 100, 200, 245))) if used else 0
-                for port, used in zip(gaps, ports, strict=True)}
+        for port, used in zip(gaps, ports, strict=True):
+            gaps[port] = int(rng.choice((20, 100, 200, 245))) if used else 0
     return Queue(build=build, seed=seed, layers=layers, tokens=tokens, early=early,
                  wait=int(rng.integers(0, 2) * rng.integers(0, 60)),
                  late_wait=int(rng.integers(0, 2) * rng.integers(0, 400)), gaps=gaps)

@@ -305,7 +305,8 @@ class _Results:
         """Make the records that :meth:`pace` left out."""
         if self.even is not None:
             (end, step, before, last, queued, service), self.even = self.even, None
-            self._keep((end - step, end), (last - step - before, last - step, last), queued, service)
+            lasts = (last - step - before, last - step, last)
+            self._keep((end - step, end), lasts, queued, service)
 
     def room_for(self, words: int) -> int:
         """Cycle in which the last word is taken whose room so many more words need."""
