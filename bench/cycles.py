@@ -20,7 +20,7 @@ SEED_STALLED = 1000
 """First seed of the queues with pauses, away from those without."""
 LAYERS, TOKENS, P = 6, 128, 24
 SHAPES = ((384, 384, ""),) * 3 + ((384, 384, "raw"), (1536, 384, "lut"), (384, 1536, "raw"))
-"""N, K and kind of results of an encoder layer's Linears: MiniLM-L6, as the integer model runs them."""
+"""N, K and kind of results of the Linears of a MiniLM-L6 layer, as the integer model runs them."""
 
 
 def compare(builds: list[str], *, free: int, stalled: int) -> dict[str, Any]:

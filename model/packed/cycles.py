@@ -218,7 +218,7 @@ class _Results:
         spacing = drain_spacing(rows=shape.rows, cols=shape.cols, lanes=shape.lanes)
         # From a tile's last column to each of its words at the FIFO's output.
         latency = (timing.OPERANDS + shape.rows - 1 + timing.CAPTURE + timing.DRAIN
-                   + timing.POSTPROCESS + timing.FIFO)
+                   + timing.POSTPROCESS + timing.RESULT_FIFO)
         self.arrival = [latency + channel * spacing + part
                         for channel in range(shape.cols) for part in range(self.parts)]
         self.whole = len(self.arrival)  # words of a tile with all its channels
@@ -420,21 +420,24 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             first_act = start
         beats = -(-job.inputs * groups * shape.rows // shape.bus_bytes)
         empty = int(gearbox_cycles(beats, in_bytes=shape.bus_bytes, out_bytes=shape.rows)[1])
-        acts_loader = acts_ready = start + empty - 1 + timing.ACTS_READY
+        acts_loader = start + empty - 1 + timing.ACTS_END
+        acts_ready = start + empty - 1 + timing.ACTS_READY
 
         # Strips, each loaded, then walked for all groups of tokens.
         loader = max(loader, seen) + timing.JOB_START
         if job.lut:
             if number >= 2:
                 loader = max(loader, retired[number - 2] + 1)
-            loader = max(loader + timing.PACKET_START, 0) + table + timing.STRIP_READY
+            loader = max(loader + timing.PACKET_START, 0) + table + timing.PACKET_END
         loads = job.loads(shape)
         results.begin_job(raw=job.raw)
         tail, apart = results.queued[-1], whole * results.service
         outputs_left = job.outputs
         for strip, kept in enumerate(job.columns):
             header = max(loader, bank_free[0]) + timing.PACKET_START
-            loader = ready = max(header, 0) + loads[strip] + timing.STRIP_READY
+            loader = max(header, 0) + loads[strip]
+            ready = loader + timing.STRIP_READY
+            loader += timing.PACKET_END
             columns = kept or 1
             words = whole if outputs_left >= shape.cols else outputs_left * parts
             outputs_left -= shape.cols
@@ -443,7 +446,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             offer = max(begin, ready, acts_ready, seen + timing.JOB_BEGUN,
                         offer + 1 + timing.JOB_BEGUN if strip == 0 else LONG_AGO)
             begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
-                        results.room_for(words) + timing.FREED)
+                        results.room_for(words) + timing.ROOM)
             if begin >= idle_from:                  # idle_from .. begin have no column
                 known = max(seen, idle_from)
                 loaded = max(ready, known)
@@ -465,8 +468,8 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             if many and apart <= least and results.before + apart <= begin + after:
                 # No word waits for another, so that each tile keeps ``least`` from the one before
                 # and ``room`` from the second before: its steps alternate from the second on.
-                room = after + timing.FREED
-                first = max(least, results.last + timing.FREED - begin)
+                room = after + timing.ROOM
+                first = max(least, results.last + timing.ROOM - begin)
                 second = max(least, room - first)
                 third = max(least, room - second)
                 pairs, odd = divmod(groups - 2, 2)
@@ -492,7 +495,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                 while done < groups:
                     offer = begin
                     begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
-                                results.room_for(words) + timing.FREED)
+                                results.room_for(words) + timing.ROOM)
                     if begin > end:
                         other += 1
                         stalled += begin - end - 1
@@ -528,7 +531,7 @@ def _whole_tiles(results: _Results, begin: int, columns: int, count: int, spacin
     least = max(columns, spacing)
     after = columns + results.queued[-1]            # from a begin to the last word, unless it waits
     apart = results.whole * results.service         # of two tiles' last words, at least
-    freed = timing.FREED
+    freed = timing.ROOM
     easy = apart <= least and after + freed <= 2 * least
     last, before, first = results.last, results.last_but_one, LONG_AGO
     left, offer, period, waits, held = count, begin, -1, 0, 0
@@ -562,7 +565,7 @@ def _table_cycles(bus_bytes: int) -> int:
     unit_beats = spec.ALIGN_BYTES // bus_bytes
     at = unit_beats + timing.HEADER_CHECK
     taken, empty = gearbox_cycles(spec.LUT_ENTRIES // bus_bytes, in_bytes=bus_bytes, out_bytes=1)
-    return max(at + int(taken) + unit_beats, at + int(empty))
+    return max(at + int(taken) + unit_beats + timing.PACKET_CHECK, at + int(empty))
 
 
 def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: int = 8,
@@ -581,7 +584,7 @@ def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: i
         Of the build.
     """
     counts = spread_counts(np.array([columns]), inputs=in_features, block_inputs=block_inputs)
-    return timing.STRIP_READY + timing.PACKET_START + int(load_cycles(
+    return timing.PACKET_END + timing.PACKET_START + int(load_cycles(
         counts, inputs=in_features, cols=cols, bus_bytes=bus_bytes, block_inputs=block_inputs)[0])
 
 

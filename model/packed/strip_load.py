@@ -118,7 +118,7 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
     weights_left = weights_at + np.where(some, empty, 0)
     param_beats = units_of(8 * cols * PARAM_BYTES) * unit_beats
     taken, empty = gearbox_cycles(param_beats, in_bytes=bus_bytes, out_bytes=PARAM_BYTES)
-    end = params_at + taken + unit_beats            # behind the trailer
+    end = params_at + taken + unit_beats + timing.PACKET_CHECK      # behind the trailer
     through = np.maximum(np.maximum(end, weights_left), params_at + empty)
     # Masks take a cycle for each index and each empty block, and some to fetch. Mostly that is over
     # long before the weights are there; else it has to be followed.

@@ -5,7 +5,7 @@ in ``hw/`` changes one line here.
 """
 
 FIFO = 2
-"""Buffered FIFO: from a write to the word at its output, while nothing waits in it."""
+"""FIFOs of bitmap and masks: from a beat to the word at the output, if none waits before it."""
 
 # The job queue.
 JOB_SEEN = 1
@@ -22,14 +22,20 @@ EXPAND_LOAD = 1
 """From a word of bitmap or masks at its FIFO's output until its bits are looked at."""
 EXPAND_DONE = 2
 """From the last index, or the last look at the bitmap, to ``done``."""
+PACKET_CHECK = 0
+"""From the cycle behind a packet's last beat to its last check, if masks and words are through."""
+PACKET_END = 1
+"""From a packet's last check until the loader looks for the next one."""
 STRIP_READY = 1
-"""From a strip's last check until the walk sees it, and until the next packet may start."""
+"""From a strip's last check until the walk sees it."""
 
 # The activation loader.
 ACTS_START = 1
 """From "a half is free" to the first beat."""
+ACTS_END = 1
+"""From a job's last word until the loader looks for the next job."""
 ACTS_READY = 1
-"""From the last word until the walk sees the job, and until the next job may start."""
+"""From a job's last word until the walk sees it."""
 
 # Walk and issue.
 JOB_BEGUN = 1
@@ -39,7 +45,9 @@ TILE_OFFER = 1
 OPERANDS = 5
 """From a column's address to its operands at the array; buffers may be written again after it."""
 FREED = 1
-"""From the release of a bank, a half or room until it counts as free."""
+"""From the release of a bank or a half until it counts as free."""
+ROOM = 1
+"""From a word that leaves the result FIFO until its room may be used by a tile's begin."""
 
 # From the array to the result stream.
 CAPTURE = 3
@@ -47,6 +55,8 @@ CAPTURE = 3
 DRAIN = 1
 """From the array's edge to a step of post-processing."""
 POSTPROCESS = 10
-"""From a step to its results in front of the result FIFO."""
+"""From a step to its results."""
+RESULT_FIFO = 2
+"""From results to the word at the result FIFO's output, if none waits before it."""
 RESULT_REGISTER = 1
 """From a packed beat to the beat on the stream."""

@@ -62,12 +62,18 @@ def first(rows, column):
     return next(cycle for cycle, row in enumerate(rows) if row[column])
 
 
-def test_named_constants():
+def test_operands():
     check(ISSUE_LATENCY, timing.OPERANDS, "OPERANDS")
+
+
+def test_postprocess():
     check(PostProcess.LATENCY, timing.POSTPROCESS, "POSTPROCESS")
-    for rows, cols in ((1, 1), (3, 5), (12, 12)):
-        array = Array(rows=rows, cols=cols, sum_bits=24)
-        check(array.capture_latency - (rows - 1), timing.CAPTURE, "CAPTURE")
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (3, 5), (12, 12)])
+def test_capture(rows, cols):
+    array = Array(rows=rows, cols=cols, sum_bits=24)
+    check(array.capture_latency - (rows - 1), timing.CAPTURE, "CAPTURE")
 
 
 def test_sizes_of_buffers():
@@ -154,16 +160,17 @@ def test_strip_loader(cols, bus_bits, block_inputs, density, lut):
     at = timing.JOB_START
     check(first(rows, 1), at + timing.PACKET_START, "JOB_START", "PACKET_START")
     if lut:
-        at += timing.PACKET_START + cycles._table_cycles(shape.bus_bytes) + timing.STRIP_READY
-    at += timing.PACKET_START + loads[0] + timing.STRIP_READY
-    check(first(rows, 0), at, "HEADER_CHECK", "FIFO", "EXPAND_LOAD", "EXPAND_DONE", "STRIP_READY")
-    at += timing.PACKET_START
+        at += timing.PACKET_START + cycles._table_cycles(shape.bus_bytes) + timing.PACKET_END
+    at += timing.PACKET_START + loads[0]
+    check(first(rows, 0), at + timing.STRIP_READY, "HEADER_CHECK", "FIFO", "EXPAND_LOAD",
+          "EXPAND_DONE", "PACKET_CHECK", "STRIP_READY")
+    at += timing.PACKET_END + timing.PACKET_START
     check(first([(int(cycle >= at - 1 and row[1]),) for cycle, row in enumerate(rows)], 0), at,
-          "STRIP_READY", "PACKET_START")
+          "PACKET_END", "PACKET_START")
     at = release + timing.FREED + timing.PACKET_START
     check(first([(int(cycle >= release and row[1]),) for cycle, row in enumerate(rows)], 0), at,
           "FREED", "PACKET_START")
-    check(len(rows), at + loads[2] + timing.STRIP_READY, "STRIP_READY")
+    check(len(rows) - 1, at + loads[2], "PACKET_CHECK")
 
 
 @pytest.mark.parametrize(("beat_bits", "block_inputs"), [(32, 8), (64, 16), (128, 16), (32, 32)])
@@ -254,5 +261,5 @@ def test_result_port(lanes, bus_bits, raw):
         ctx.set(dut.valid, 0)
 
     rows = trace(dut, [dut.returned, dut.o.valid], drive, until=lambda rows: rows[-1][1])
-    check(first(rows, 0), timing.FIFO, "FIFO")
+    check(first(rows, 0), timing.RESULT_FIFO, "RESULT_FIFO")
     check(first(rows, 1) - first(rows, 0) - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
