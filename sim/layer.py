@@ -286,7 +286,7 @@ def _write_plan(folder: Path, layer: PackedLayer, x: np.ndarray, sizes: list[int
     limit = int((10_000 + 10 * words) / (1 - stall) ** 2)
     (folder / "plan.json").write_text(json.dumps({
         "jobs": jobs, "seed": seed, "limit": limit,
-        "checks": [-(-size // config.rows) for size in sizes],
+        "wait": 4 + max(-(-size // config.rows) for size in sizes),
         "gaps": dict.fromkeys(("weights", "acts", "results"), round(stall * _GAP_SCALE))}))
     return beats
 

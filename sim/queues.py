@@ -128,7 +128,10 @@ class Found:
         """Equal without pauses; within the bounds with them."""
         if not self.stalled:
             return self.measured == self.predicted
+        # First to last beat: the first may be late as well.
+        late = self.measured["first_act"] - self.predicted["first_act"]
         return (self.measured["active"] == self.predicted["active"]
+                and 0 <= late <= self.stalls["acts"]
                 and all(low <= self.measured[name] <= high
                         for name, (low, high) in self.bounds().items()))
 

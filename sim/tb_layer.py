@@ -31,7 +31,7 @@ async def run_plan(dut):
     pushes: list[int] = []
     depth = (await unit.read("BUILD"))["queue_depth"]
     await push_all(unit, jobs[:depth], pushes)
-    await unit.cycles(max(plan["checks"]) + 4)      # the last descriptor is still being checked
+    await unit.cycles(plan["wait"])                 # the last descriptor is still being checked
     dut.play.value = 1
     pushing = cocotb.start_soon(push_all(unit, jobs[depth:], pushes))
     finished = True
