@@ -10,7 +10,8 @@ import torch
 from sparseloom.model.config import PruneConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.groups import expand_groups, group_sizes
-from sparseloom.model.packed.cycles import layer_cycles
+from sparseloom.model.packed.cycles import UnitJob, UnitShape, layer_jobs, predict
+from sparseloom.model.packed.strip_load import block_counts
 from sparseloom.model.prune import Shapes, rank_groups
 
 STEP = 1e-3
@@ -125,17 +126,19 @@ def model_cycles(masks: Mapping[str, torch.Tensor], geometry: Geometry, *, p: in
     -------
     dict of str to int
     """
-    return {name: _layer(columns_per_strip(mask, geometry.cols, p), mask.shape, geometry,
-                         raw=name in raw, lut=name in lut)
+    return {name: _layer(_union(_any_rows(mask, p), mask.shape[0], geometry.cols, p), mask.shape,
+                         geometry, raw=name in raw, lut=name in lut)
             for name, mask in masks.items()}
 
 
-def _layer(columns: list[int], shape: Sequence[int], geometry: Geometry, *, raw: bool,
+def _layer(columns: torch.Tensor, shape: Sequence[int], geometry: Geometry, *, raw: bool,
            lut: bool) -> int:
-    return layer_cycles(
-        columns, rows=geometry.rows, cols=geometry.cols, lanes=geometry.lanes,
-        tokens=geometry.tokens, in_features=shape[1], out_features=shape[0],
-        bus_bytes=geometry.bus_bytes, act_words=max(geometry.act_words, shape[1]), raw=raw, lut=lut)
+    """Cycles of a layer whose strips run the given inputs: bool, (strips, K)."""
+    unit = UnitShape(rows=geometry.rows, cols=geometry.cols, lanes=geometry.lanes,
+                     bus_bytes=geometry.bus_bytes, act_words=max(geometry.act_words, shape[1]))
+    job = UnitJob(inputs=shape[1], outputs=shape[0], tokens=geometry.tokens, raw=raw, lut=lut,
+                  counts=block_counts(columns.cpu().numpy(), unit.block_inputs))
+    return predict(layer_jobs(job, unit), unit).cycles
 
 
 def masks_for_cycles(strengths: Mapping[str, torch.Tensor], shapes: Shapes, config: PruneConfig,
@@ -176,10 +179,10 @@ def masks_for_cycles(strengths: Mapping[str, torch.Tensor], shapes: Shapes, conf
         total = 0
         for name, alive in standings.alive(compression).items():
             blocks = _any_rows(alive, p) if structure == "row" else alive
-            union = _union(blocks, shapes[name][0], geometry.cols, p)
-            columns = union.sum(dim=1) if structure == "column" else union.long() @ inputs[name]
-            total += _layer(columns.tolist(), shapes[name], geometry, raw=name in raw,
-                            lut=name in lut)
+            columns = _union(blocks, shapes[name][0], geometry.cols, p)
+            if structure != "column":
+                columns = columns.repeat_interleave(inputs[name], dim=1)
+            total += _layer(columns, shapes[name], geometry, raw=name in raw, lut=name in lut)
         return total
 
     few, many = 1.0, standings.most  # compressions: too slow, within the budget

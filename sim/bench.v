@@ -62,7 +62,12 @@ module bench #(
     output reg  [31:0]            result_beats,
     output reg  [31:0]            weight_packets, // whose first beat the unit took, since time 0
     output reg  [31:0]            act_packets,
-    output reg  [31:0]            violations     // of stream rules by the unit, since time 0
+    output reg  [31:0]            violations,    // of stream rules by the unit, since time 0
+    output reg  [31:0]            offer_cycle,   // from which on the player may offer beats
+    output reg  [31:0]            write_cycle,   // in which the last register write took effect
+    output reg  [31:0]            weight_stalls, // cycles from then on in which the bench alone held
+    output reg  [31:0]            act_stalls,    // the port up: it had no beat, or took none
+    output reg  [31:0]            result_stalls
 );
     localparam RECORD_BYTES = BUS_BYTES + 3;     // TLAST, TKEEP in two bytes, then data
 
@@ -123,6 +128,25 @@ module bench #(
         playing = 0; weight_valid = 0; act_valid = 0; result_ready = 0; done = 0;
         weight_record = 0; act_record = 0; cycle = 0; packets_seen = 0; random = 1;
         first_cycle = 0; last_cycle = 0; weight_beats = 0; act_beats = 0; result_beats = 0;
+    end
+
+    reg offering, bvalid_q;
+    initial begin
+        offering = 0; bvalid_q = 0; offer_cycle = 0; write_cycle = 0;
+        weight_stalls = 0; act_stalls = 0; result_stalls = 0;
+    end
+    always @(posedge aclk) begin
+        bvalid_q <= s_axil_bvalid;
+        if (s_axil_bvalid & ~bvalid_q) write_cycle <= cycle - 1;   // it answers a cycle later
+        offering <= play & playing;
+        if (play & ~playing) begin
+            offer_cycle <= cycle + 2;
+            {weight_stalls, act_stalls, result_stalls} <= 0;
+        end else if (play & offering & ~done) begin
+            if (weights_tready & ~weights_tvalid) weight_stalls <= weight_stalls + 1;
+            if (acts_tready & ~acts_tvalid) act_stalls <= act_stalls + 1;
+            if (results_tvalid & ~results_tready) result_stalls <= result_stalls + 1;
+        end
     end
 
     always @(posedge aclk) begin

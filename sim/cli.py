@@ -94,7 +94,10 @@ def layer(
                                    f"{packed.density:.3f}"),
                 ("array", f"{rows} × {cols}"),
                 ("tokens, jobs", f"{run.tokens}, {run.jobs}"),
-                ("cycles", f"{run.cycles:,}"), ("ideal cycles", f"{run.ideal_cycles:,}"),
+                ("cycles", f"{run.cycles:,}"),
+                *([("by the cycle model", f"{run.predicted_cycles:,}")]
+                  if run.predicted_cycles is not None else []),
+                ("ideal cycles", f"{run.ideal_cycles:,}"),
                 ("utilisation", f"{run.utilisation:.3f}"),
                 *((f"  {key.replace('_', ' ')}", f"{value:,}")
                   for key, value in run.counters.items()),

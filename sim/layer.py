@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.job import split_tokens
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
-from sparseloom.model.packed.cycles import ideal_cycles
+from sparseloom.model.packed.cycles import UnitJob, UnitShape, ideal_cycles, predict
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import (
     decode_results,
@@ -71,6 +71,8 @@ class LayerRun:
         Data of the run, where it was kept.
     waves : Path, optional
         The waveform file, where one was asked for.
+    predicted_cycles : int, optional
+        ``cycles`` by the cycle model, which is exact; None where the streams paused.
     """
 
     name: str
@@ -86,6 +88,7 @@ class LayerRun:
     seconds: float
     folder: Path | None = None
     waves: Path | None = None
+    predicted_cycles: int | None = None
 
     @property
     def utilisation(self) -> float:
@@ -224,7 +227,16 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
         ideal_cycles=ideal_cycles(layer, rows=config.rows, cols=config.cols, tokens=len(x)),
         counters=outcome["counters"], outputs=int(results.size), mismatches=mismatches,
         tokens=len(x), jobs=len(sizes), seconds=seconds, folder=folder if keep else None,
-        waves=folder / WAVES if waves else None)
+        waves=folder / WAVES if waves else None,
+        predicted_cycles=None if stall else _predicted(layer, sizes, config, outcome["pushes"]))
+
+
+def _predicted(layer: PackedLayer, sizes: list[int], config: ArrayConfig,
+               pushes: list[int]) -> int:
+    """Cycles of a layer's jobs by the cycle model."""
+    shape = UnitShape.of(config)
+    whole = UnitJob.of(layer, sizes[0], shape)
+    return predict([replace(whole, tokens=size) for size in sizes], shape, pushes=pushes).cycles
 
 
 def _write_plan(folder: Path, layer: PackedLayer, x: np.ndarray, sizes: list[int],
@@ -250,6 +262,7 @@ def _write_plan(folder: Path, layer: PackedLayer, x: np.ndarray, sizes: list[int
     limit = int((10_000 + 10 * words) / (1 - stall) ** 2)
     (folder / "plan.json").write_text(json.dumps({
         "jobs": jobs, "seed": seed, "limit": limit,
+        "wait": 4 + max(-(-size // config.rows) for size in sizes),
         "gaps": dict.fromkeys(("weights", "acts", "results"), round(stall * _GAP_SCALE))}))
     return beats
 

@@ -45,6 +45,8 @@ class LayerFigures:
         Results that came and were compared with the oracle.
     mismatches, dense_mismatches : int
         Results that differ from it.
+    predicted_cycles, dense_predicted_cycles : int, optional
+        ``cycles`` and ``dense_cycles`` by the cycle model, without simulation.
     """
 
     name: str
@@ -62,6 +64,8 @@ class LayerFigures:
     mismatches: int
     dense_outputs: int
     dense_mismatches: int
+    predicted_cycles: int | None = None
+    dense_predicted_cycles: int | None = None
 
     @property
     def exact(self) -> bool:
@@ -97,7 +101,9 @@ def layer_figures(pruned: PackedLayer, pruned_run: LayerRun, dense_run: LayerRun
         dense_utilisation=dense_run.utilisation, speedup_vs_dense=speedup,
         speedup_over_compression=speedup * pruned.density, tokens=pruned_run.tokens,
         outputs=pruned_run.outputs, mismatches=pruned_run.mismatches,
-        dense_outputs=dense_run.outputs, dense_mismatches=dense_run.mismatches)
+        dense_outputs=dense_run.outputs, dense_mismatches=dense_run.mismatches,
+        predicted_cycles=pruned_run.predicted_cycles,
+        dense_predicted_cycles=dense_run.predicted_cycles)
 
 
 COLUMNS = {"shape": False, "dens-\nity": True, "ideal\ncycles": True, "\ncycles": True,
@@ -221,6 +227,13 @@ class DemoReport:
             f"{total['speedup_vs_dense']:.2f}×", "", f"{total['outputs']:,}",
             "yes" if self.exact else "NO")
         console.print(table)
+        pairs = [pair for layer in self.layers for pair in (
+            (layer.predicted_cycles, layer.cycles),
+            (layer.dense_predicted_cycles, layer.dense_cycles)) if pair[0] is not None]
+        if pairs:
+            equal = sum(model == measured for model, measured in pairs)
+            console.print(f"cycle model, without simulation: equal to the RTL's cycles in {equal} "
+                          f"of {len(pairs)} runs", highlight=False)
         scores = "   ".join(f"{name} {100 * value:.1f}" for name, value in self.score.items())
         console.print(f"{self.task} {self.metric} × 100:  {scores}", highlight=False)
         console.print(f"encoder weights: {self.compression:.2f}× fewer, "

@@ -28,9 +28,12 @@ async def run_plan(dut):
         getattr(dut, f"gap_{stream}").value = plan["gaps"][stream]
     assert await unit.write("CONTROL", counters_clear=1)
     jobs = [Job(**job) for job in plan["jobs"]]
-    await unit.push_when_free(jobs[0])
+    pushes: list[int] = []
+    depth = (await unit.read("BUILD"))["queue_depth"]
+    await push_all(unit, jobs[:depth], pushes)
+    await unit.cycles(plan["wait"])                 # the last descriptor is still being checked
     dut.play.value = 1
-    pushing = cocotb.start_soon(push_all(unit, jobs[1:]))
+    pushing = cocotb.start_soon(push_all(unit, jobs[depth:], pushes))
     finished = True
     try:
         await wait_for(dut.done, plan["limit"])
@@ -47,12 +50,15 @@ async def run_plan(dut):
         "violations": unit.violations(), "counters": await unit.counters(),
         "error": await unit.read("ERROR"), "status": await unit.read("STATUS"),
         "done": await unit.read("DONE"),
+        "pushes": [cycle - int(dut.offer_cycle.value) for cycle in pushes],
     }, indent=2))
     dut.play.value = 0
     await unit.cycles(4)
 
 
-async def push_all(unit: Unit, jobs: list[Job]) -> None:
-    """Push jobs as the queue has space."""
+async def push_all(unit: Unit, jobs: list[Job], pushes: list[int]) -> None:
+    """Push jobs as the queue has space, and note the bench's cycles in which they took effect."""
     for job in jobs:
         await unit.push_when_free(job)
+        await unit.cycles(1)                        # the bench notes it with this edge
+        pushes.append(int(unit.dut.write_cycle.value))

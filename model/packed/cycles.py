@@ -1,32 +1,41 @@
-"""Cycle model of the unit, in plain arithmetic, so that the pruner can use it.
+"""Cycle model of the unit, exact, in plain arithmetic, so that the pruner can use it.
 
-:func:`ideal_cycles` is the array's work alone. :func:`layer_cycles` follows the unit: activations
-load first; strips load into two banks while the array works on the strip before; a tile's last
-column keeps its distance from the one before; results of two tiles at most wait to leave.
+:func:`predict` follows a queue of jobs through the unit and gives the counters that the unit will
+show, cycle for cycle, where the streams never pause; :func:`delay_bounds` says what pauses may do.
+:func:`ideal_cycles` is the array's work alone, :func:`layer_cycles` a layer by itself.
 
-It knows how many columns a strip has, not where they are. What depends on their places is estimated
-for evenly spread columns: how many blocks have a mask to load, and how long the expansion of sparse
-masks takes. On streams that never pause it met every layer measured in RTL (``make demo``: exactly;
-other geometries, sparse, raw, several jobs: within 2 %). Pauses of the streams, and anything the
-host does between layers, are not in it.
+Nothing is stepped. Each event (a strip is loaded, a tile begins, a word of results leaves) is the
+latest of the events it waits for, each with a distance: recurrences over strips and tiles, and
+whole runs of equal tiles at once. Distances are sums of :mod:`~sparseloom.model.packed.timing`;
+``docs/cycles.md`` has the derivation.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import gcd
+from typing import Any, NamedTuple
 
-from sparseloom.model.packed import spec
+import numpy as np
+
+from sparseloom.model.packed import spec, timing
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import strip_columns
+from sparseloom.model.packed.strip_load import (
+    block_counts,
+    gearbox_cycles,
+    load_cycles,
+    spread_counts,
+)
 
-ISSUE_TO_SUMS = 8
-"""Cycles from a tile's last column to its first sum at the array's edge, less R - 1."""
-SUMS_TO_RESULTS = 13
-"""Cycles from the first sum to its result on the stream: parameters, post-processing, packing."""
-WALK = 2
-"""Cycles from "loaded" to the first column."""
-RELEASE = 5
-"""Cycles from a tile's last column until its buffers may be written again."""
-STARTED = -10**9  # long before the first cycle
+LONG_AGO = -10**9
+"""Before everything: the time of what need not be waited for."""
+BANKS, HALVES = 2, 2
+"""Strips, and jobs' activations, that the unit holds."""
+TILES_OF_ROOM = 2
+"""Whole tiles of results that have room behind the array."""
+TILES_AT_ONCE = 3
+"""Groups of tokens from which on whole tiles are not looked at one by one."""
 
 
 def ideal_cycles(layer: PackedLayer, *, rows: int, cols: int, tokens: int) -> int:
@@ -50,14 +59,518 @@ def ideal_cycles(layer: PackedLayer, *, rows: int, cols: int, tokens: int) -> in
     return columns * -(-tokens // rows)
 
 
+def drain_spacing(*, rows: int, cols: int, lanes: int) -> int:
+    """Cycles between two outputs of a tile, as in ``hw/array.py``."""
+    return max(rows // lanes, 2 if cols > 1 else 1)
+
+
 def tile_spacing(*, rows: int, cols: int, lanes: int) -> int:
     """Least distance in cycles between the last columns of two tiles, as in ``hw/array.py``."""
-    return rows + (cols - 1) * max(rows // lanes, 2)
+    return rows + (cols - 1) * drain_spacing(rows=rows, cols=cols, lanes=lanes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitShape:
+    """What a build's cycles depend on.
+
+    Parameters
+    ----------
+    rows, cols, lanes : int
+        R and C of the array, and results post-processed in a cycle (a divisor of R).
+    bus_bytes : int
+        Bytes of a beat: 4, 8 or 16.
+    block_inputs : int
+        Inputs of a mask.
+    act_words : int
+        Words of half the activation buffer.
+    queue_depth : int
+        Jobs that may be outstanding.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1 or ``lanes`` does not divide ``rows``.
+    """
+
+    rows: int
+    cols: int
+    lanes: int
+    bus_bytes: int = 8
+    block_inputs: int = 16
+    act_words: int = 8192
+    queue_depth: int = 4
+
+    def __post_init__(self):
+        sizes = (self.rows, self.cols, self.lanes, self.bus_bytes, self.block_inputs,
+                 self.act_words, self.queue_depth)
+        if min(sizes) < 1:
+            raise ValueError("sizes must be 1 or more")
+        if self.rows % self.lanes:
+            raise ValueError(f"lanes must divide rows = {self.rows}, not {self.lanes}")
+
+    @classmethod
+    def of(cls, config: Any) -> UnitShape:
+        """Of a build's settings, a ``sparseloom.hw.config.ArrayConfig``."""
+        return cls(rows=config.rows, cols=config.cols, lanes=config.post_lanes,
+                   bus_bytes=config.bus_bytes, block_inputs=config.block_inputs,
+                   act_words=config.act_words, queue_depth=config.queue_depth)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitJob:
+    """One job, as far as its cycles depend on it.
+
+    Parameters
+    ----------
+    inputs, outputs, tokens : int
+        K, N and M, 1 or more.
+    counts : ndarray of int, shape (ceil(N / C), ceil(K / block_inputs))
+        Columns that each strip runs of each block; an empty strip runs one of weight zero.
+    raw, lut : bool
+        Results are int32; the weight stream begins with a table.
+    """
+
+    inputs: int
+    outputs: int
+    tokens: int
+    counts: np.ndarray
+    raw: bool = False
+    lut: bool = False
+    found: dict = field(default_factory=dict, repr=False)     # what was computed of ``counts``
+
+    def __post_init__(self):
+        if min(self.inputs, self.outputs, self.tokens) < 1:
+            raise ValueError("sizes must be 1 or more")
+
+    @property
+    def columns(self) -> list[int]:
+        """Columns of each strip."""
+        if "columns" not in self.found:
+            self.found["columns"] = self.counts.sum(axis=1).tolist()
+        return self.found["columns"]
+
+    def loads(self, shape: UnitShape) -> list[int]:
+        """Cycles that each strip loads, see :func:`~.strip_load.load_cycles`."""
+        key = (shape.cols, shape.bus_bytes, shape.block_inputs)
+        if key not in self.found:
+            self.found[key] = load_cycles(
+                self.counts, inputs=self.inputs, cols=shape.cols, bus_bytes=shape.bus_bytes,
+                block_inputs=shape.block_inputs).tolist()
+        return self.found[key]
+
+    @classmethod
+    def of(cls, layer: PackedLayer, tokens: int, shape: UnitShape) -> UnitJob:
+        """The job that runs a layer on so many tokens."""
+        mask = np.zeros((-(-layer.out_features // shape.cols), layer.in_features), bool)
+        for strip, columns in enumerate(strip_columns(layer, shape.cols)):
+            mask[strip, columns] = True
+        return cls(inputs=layer.in_features, outputs=layer.out_features, tokens=tokens,
+                   counts=block_counts(mask, shape.block_inputs), raw=layer.raw,
+                   lut=layer.lut is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a queue of jobs does, in cycles. Cycle 0 is the first in which beats are offered.
+
+    Parameters
+    ----------
+    busy, active, stall_weights, stall_acts, stall_results, other : int
+        The unit's counters, as its registers will show them.
+    first_act : int
+        Cycle of the first activation beat.
+    ends : tuple of int
+        Cycle of each job's last result beat.
+    """
+
+    busy: int
+    active: int
+    stall_weights: int
+    stall_acts: int
+    stall_results: int
+    other: int
+    first_act: int
+    ends: tuple[int, ...]
+
+    @property
+    def cycles(self) -> int:
+        """From the first activation beat to the last result beat, both included."""
+        return self.ends[-1] - self.first_act + 1
+
+    def counters(self) -> dict[str, int]:
+        """The counters alone, by register."""
+        return {name: getattr(self, name) for name in
+                ("busy", "active", "stall_weights", "stall_acts", "stall_results", "other")}
+
+
+class _Results:
+    """The result side: when each word is taken from the FIFO, when each job's last beat leaves.
+
+    A word that arrives at cycle a is taken at the latest of a, the cycle after the word before, and
+    the cycle in which the gearbox has room for it; a job's first also waits until the job before
+    it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox takes
+    queued words at one distance (``service``), a tile is two sums and a maximum.
+    """
+
+    def __init__(self, shape: UnitShape):
+        self.shape = shape
+        self.parts = shape.rows // shape.lanes
+        spacing = drain_spacing(rows=shape.rows, cols=shape.cols, lanes=shape.lanes)
+        # From a tile's last column to each of its words at the FIFO's output.
+        latency = (timing.OPERANDS + shape.rows - 1 + timing.CAPTURE + timing.DRAIN
+                   + timing.POSTPROCESS + timing.RESULT_FIFO)
+        self.arrival = [latency + channel * spacing + part
+                        for channel in range(shape.cols) for part in range(self.parts)]
+        self.whole = len(self.arrival)  # words of a tile with all its channels
+        self.room = TILES_OF_ROOM * self.whole
+        self.taken = 0                  # words, since the queue began
+        self.last = self.last_but_one = LONG_AGO    # when the last words of two tiles were taken
+        self.left = LONG_AGO            # when the last beat of the job before left the gearbox
+        self.tiles: list[_Tile] = []
+        self.even: tuple | None = None  # see pace()
+        self.wholes = TILES_OF_ROOM     # so many tiles were whole, without one in between
+        self.queues: dict[int, list[int]] = {}
+
+    def begin_job(self, *, raw: bool) -> None:
+        """Another job's words follow."""
+        word, bus = self.shape.lanes * (4 if raw else 1), self.shape.bus_bytes
+        self.word, self.words, self.level = word, 0, 0
+        # Cycles between two words that queue; 0 if that is not always the same.
+        self.service = 1 if word <= bus else word // bus if word % bus == 0 else 0
+        self.limit = bus - gcd(word, bus) + min(word, bus)      # a word fits behind so many bytes
+        self.before = max(self.last, self.left + 1 - (self.service or 1))
+        if self.service not in self.queues:
+            queued, latest = [], LONG_AGO
+            for arrival in self.arrival:
+                latest = max(latest + self.service, arrival)
+                queued.append(latest)
+            self.queues[self.service] = queued
+        self.queued = self.queues[self.service]
+
+    def tile(self, end: int, words: int) -> None:
+        """Take the words of a tile whose last column was in cycle ``end``."""
+        self._record()
+        if self.service:
+            found = _Tile(self.taken, end, self.queued, self.before, self.service)
+            last = max(end + self.queued[words - 1], self.before + words * self.service)
+        else:
+            bus, times, last, level = self.shape.bus_bytes, [], self.before, self.level
+            for arrival in self.arrival[:words]:
+                # Beats leave in each cycle that finds a whole one; the level is that after a word.
+                wait = max(-(-(level - self.limit) // bus), 0)
+                time = max(end + arrival, last + 1 + wait)
+                level -= bus * min(time - last - 1, level // bus)
+                level += self.word - (bus if level >= bus else 0)
+                last = time
+                times.append(time)
+            self.level = level
+            found = _Tile(self.taken, 0, times, LONG_AGO, 0)
+        self.tiles.append(found)
+        if len(self.tiles) > 4 * self.room:
+            del self.tiles[:-2 * self.room]
+        self.last_but_one, self.last, self.before = self.last, last, last
+        self.taken += words
+        self.words += words
+        self.wholes = self.wholes + 1 if words == self.whole else 0
+
+    def pace(self, tiles: int, end: int, step: int, before: int) -> None:
+        """Three or more whole tiles were taken, no word waiting for another.
+
+        The last one ended in cycle ``end``, ``step`` after its predecessor, and that one ``before``
+        after its own.
+        """
+        self.taken += tiles * self.whole
+        self.words += tiles * self.whole
+        self.wholes = TILES_OF_ROOM
+        self.last = self.before = end + self.queued[-1]
+        self.last_but_one = self.last - step
+        self.even = (end, step, before, self.last, self.queued, self.service)
+
+    def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int, int]) -> None:
+        """Several whole tiles were taken: the last columns of two, last words of three."""
+        self.taken += tiles * self.whole
+        self.words += tiles * self.whole
+        self.wholes += tiles
+        self.last_but_one, self.last = lasts[1:]
+        self.before = self.last
+        self.even = None
+        self._keep(ends, lasts, self.queued, self.service)
+
+    def _keep(self, ends: tuple[int, int], lasts: tuple[int, int, int], queued: list[int],
+              service: int) -> None:
+        self.tiles = [_Tile(self.taken - 2 * self.whole, ends[0], queued, lasts[0], service),
+                      _Tile(self.taken - self.whole, ends[1], queued, lasts[1], service)]
+
+    def _record(self) -> None:
+        """Make the records that :meth:`pace` left out."""
+        if self.even is not None:
+            (end, step, before, last, queued, service), self.even = self.even, None
+            lasts = (last - step - before, last - step, last)
+            self._keep((end - step, end), lasts, queued, service)
+
+    def room_for(self, words: int) -> int:
+        """Cycle in which the last word is taken whose room so many more words need."""
+        if words == self.whole and self.wholes >= TILES_OF_ROOM:
+            return self.last_but_one
+        self._record()
+        wanted = self.taken + words - self.room - 1
+        if wanted < 0:
+            return LONG_AGO
+        tile = next(tile for tile in reversed(self.tiles) if tile.first <= wanted)
+        return tile.time(wanted - tile.first)
+
+    def end_job(self) -> int:
+        """All words were taken: the cycle in which the job's last beat leaves the gearbox."""
+        bus, size = self.shape.bus_bytes, self.words * self.word
+        if not self.service:
+            left = self.level
+        elif self.word <= bus:
+            left = size - (size - self.word) // bus * bus
+        else:
+            left = self.word
+        self.left = self.last + -(-left // bus)
+        return self.left
+
+
+class _Tile(NamedTuple):
+    """When the words of a tile are taken: see :class:`_Results`."""
+
+    first: int          # of its words, in the queue
+    end: int
+    queued: list[int]   # when each is taken after the tile's end, if none was before it
+    before: int         # when the word before was taken
+    service: int
+
+    def time(self, place: int) -> int:
+        """Cycle in which its word ``place`` is taken."""
+        return max(self.end + self.queued[place], self.before + (place + 1) * self.service)
+
+
+def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
+            pushes: Sequence[int] | None = None) -> Prediction:
+    """Counters of a queue of jobs, exact where both sources always offer and the sink takes.
+
+    Parameters
+    ----------
+    jobs : sequence of UnitJob
+        At least one, in the queue's order.
+    shape : UnitShape
+        The build.
+    pushes : sequence of int, optional
+        Cycle in which the write to JOB_PUSH of each job takes effect; cycle 0 is the first one with
+        beats on the inputs, so that earlier pushes are negative. ``busy`` counts from the cycle
+        after the first push. Jobs beyond those named, and all but the first ``queue_depth`` by
+        default, are pushed in the first cycle with a place for them. By default the first
+        ``queue_depth`` were pushed, and checked, long before cycle 0, and counters start there.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    ValueError
+        If there is no job, one does not fit the buffers, or a push would be refused.
+    """
+    if not jobs:
+        raise ValueError("expected a job")
+    results = _Results(shape)
+    parts, spacing = results.parts, tile_spacing(rows=shape.rows, cols=shape.cols,
+                                                 lanes=shape.lanes)
+    whole = results.whole
+    freed = timing.OPERANDS + timing.FREED          # from a tile's end until its bank may load
+    table = _table_cycles(shape.bus_bytes)
+    given = [] if pushes is None else list(pushes)
+
+    loader = acts_loader = LONG_AGO                 # when each may look for work again
+    bank_free, half_free = [LONG_AGO] * BANKS, [LONG_AGO] * HALVES
+    begin = end = offer = LONG_AGO                  # of the last tile: begin, last column, offer
+    retired: list[int] = []                         # when each job's last beat left the gearbox
+    ends: list[int] = []
+    push = groups = first_act = active = weights = acts = stalled = other = 0
+    idle_from = 0                                   # first cycle not accounted for
+    for number, job in enumerate(jobs):
+        # The queue.
+        place = retired[number - shape.queue_depth] + 1 if number >= shape.queue_depth else LONG_AGO
+        if number:
+            place = max(place, push + groups + 1)
+        groups = -(-job.tokens // shape.rows)
+        if job.inputs * groups > shape.act_words:
+            raise ValueError(f"K * groups must be at most act_words = {shape.act_words}, not "
+                             f"{job.inputs * groups}")
+        if number < len(given):
+            push = given[number]
+            if push < place:
+                raise ValueError(f"job {number} must be pushed in cycle {place} or later, "
+                                 f"not {push}")
+        elif number < shape.queue_depth and not given:
+            push = LONG_AGO + number * (shape.act_words + 2)
+        else:
+            push = place
+        seen = push + groups + timing.JOB_SEEN
+        if number == 0:
+            idle_from = push + 1 if given else 0
+        elif push + 1 > ends[-1] + 1:               # the unit was done in between
+            other -= push - ends[-1]
+
+        # Activations.
+        start = max(acts_loader, seen, half_free[number % HALVES]) + timing.ACTS_START
+        start = max(start, 0)
+        if number == 0:
+            first_act = start
+        beats = -(-job.inputs * groups * shape.rows // shape.bus_bytes)
+        empty = int(gearbox_cycles(beats, in_bytes=shape.bus_bytes, out_bytes=shape.rows)[1])
+        acts_loader = start + empty - 1 + timing.ACTS_END
+        acts_ready = start + empty - 1 + timing.ACTS_READY
+
+        # Strips, each loaded, then walked for all groups of tokens.
+        loader = max(loader, seen) + timing.JOB_START
+        if job.lut:
+            if number >= 2:
+                loader = max(loader, retired[number - 2] + 1)
+            loader = max(loader + timing.PACKET_START, 0) + table + timing.PACKET_END
+        loads = job.loads(shape)
+        results.begin_job(raw=job.raw)
+        tail, apart = results.queued[-1], whole * results.service
+        outputs_left = job.outputs
+        for strip, kept in enumerate(job.columns):
+            header = max(loader, bank_free[0]) + timing.PACKET_START
+            loader = max(header, 0) + loads[strip]
+            ready = loader + timing.STRIP_READY
+            loader += timing.PACKET_END
+            columns = kept or 1
+            words = whole if outputs_left >= shape.cols else outputs_left * parts
+            outputs_left -= shape.cols
+
+            # Its first tile.
+            offer = max(begin, ready, acts_ready, seen + timing.JOB_BEGUN,
+                        offer + 1 + timing.JOB_BEGUN if strip == 0 else LONG_AGO)
+            begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
+                        results.room_for(words) + timing.ROOM)
+            if begin >= idle_from:                  # idle_from .. begin have no column
+                known = max(seen, idle_from)
+                loaded = max(ready, known)
+                there = max(acts_ready, loaded)
+                offered = max(offer + 1, idle_from)
+                if there > offered:                 # all was there long before
+                    known, loaded, there = min(known, offered), min(loaded, offered), offered
+                weights += loaded - known
+                acts += there - loaded
+                stalled += begin - offered
+                # No job is known, a job begins, a tile is offered; a tile begins.
+                other += known - idle_from + offered - there + 1
+            end = begin + columns
+
+            # The others: only the array and the results can hold them up.
+            many = results.service and words == whole and groups >= TILES_AT_ONCE
+            least = max(columns, spacing)
+            after = columns + tail
+            if many and apart <= least and results.before + apart <= begin + after:
+                # No word waits for another, so that each tile keeps ``least`` from the one before
+                # and ``room`` from the second before: its steps alternate from the second on.
+                room = after + timing.ROOM
+                first = max(least, results.last + timing.ROOM - begin)
+                second = max(least, room - first)
+                third = max(least, room - second)
+                pairs, odd = divmod(groups - 2, 2)
+                length = first + pairs * (second + third) + odd * second
+                step, before = (second, third if pairs else first) if odd else (third, second)
+                waits = ((first > columns) + pairs * ((second > columns) + (third > columns))
+                         + odd * (second > columns))
+                begin += length
+                offer, end = begin - step, begin + columns
+                other += waits
+                stalled += length - (groups - 1) * columns - waits
+                results.pace(groups, end, step, before)
+            else:
+                results.tile(end, words)
+                done = 1
+                if many:
+                    offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
+                                                             spacing)
+                    end = begin + columns
+                    other += waits
+                    stalled += held - waits
+                    done = groups
+                while done < groups:
+                    offer = begin
+                    begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
+                                results.room_for(words) + timing.ROOM)
+                    if begin > end:
+                        other += 1
+                        stalled += begin - end - 1
+                    end = begin + columns
+                    results.tile(end, words)
+                    done += 1
+            idle_from = end + 1
+            active += columns * groups
+            bank_free = [bank_free[1], end + freed]
+        half_free[number % HALVES] = end + freed
+        retired.append(results.end_job())
+        ends.append(retired[-1] + timing.RESULT_REGISTER)
+    other += ends[-1] - end
+    return Prediction(
+        busy=active + weights + acts + stalled + other, active=active, stall_weights=weights,
+        stall_acts=acts, stall_results=stalled, other=other, first_act=first_act,
+        ends=tuple(ends))
+
+
+def _whole_tiles(results: _Results, begin: int, columns: int, count: int, spacing: int,
+                 ) -> tuple[int, int, int, int]:
+    """Two or more tiles behind one of the same strip, all with every channel.
+
+    They go through ``results`` as well.
+
+    Returns
+    -------
+    offer, begin : int
+        Of the last tile.
+    waits, held : int
+        Tiles that did not follow at once, and cycles without a column before them.
+    """
+    least = max(columns, spacing)
+    after = columns + results.queued[-1]            # from a begin to the last word, unless it waits
+    apart = results.whole * results.service         # of two tiles' last words, at least
+    freed = timing.ROOM
+    easy = apart <= least and after + freed <= 2 * least
+    last, before, first = results.last, results.last_but_one, LONG_AGO
+    left, offer, period, waits, held = count, begin, -1, 0, 0
+    while left:
+        if easy and last == begin + after and before + freed <= begin + least:
+            step = least                            # nothing but the array's pace from here on
+        else:
+            step = max(begin + least, before + freed) - begin
+            taken = max(begin + step + after, last + apart)
+            same = taken - last == step
+            if not same or period != step:          # not yet the same step twice
+                period = step if same else -1
+                offer, begin, left = begin, begin + step, left - 1
+                first, before, last = before, last, taken
+                if step > columns:
+                    waits += 1
+                    held += step - columns
+                continue
+        if step > columns:
+            waits += left
+            held += left * (step - columns)
+        first = before if left == 1 else last + (left - 2) * step
+        before, last = last + (left - 1) * step, last + left * step
+        offer, begin, left = begin + (left - 1) * step, begin + left * step, 0
+    results.run(count, (offer + columns, begin + columns), (first, before, last))
+    return offer, begin, waits, held
+
+
+def _table_cycles(bus_bytes: int) -> int:
+    """Cycles from a table packet's first beat to its last check."""
+    unit_beats = spec.ALIGN_BYTES // bus_bytes
+    at = unit_beats + timing.HEADER_CHECK
+    taken, empty = gearbox_cycles(spec.LUT_ENTRIES // bus_bytes, in_bytes=bus_bytes, out_bytes=1)
+    return max(at + int(taken) + unit_beats + timing.PACKET_CHECK, at + int(empty))
 
 
 def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: int = 8,
                       block_inputs: int = 16) -> int:
-    """Cycles that a strip's packet takes to load, beats and the steps between them.
+    """Cycles from one strip's first beat to the next one's, where its columns are evenly spread.
 
     Parameters
     ----------
@@ -70,39 +583,54 @@ def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: i
     bus_bytes, block_inputs : int
         Of the build.
     """
-    def beats(size: int) -> int:
-        return -(-size // spec.ALIGN_BYTES) * per_unit
+    counts = spread_counts(np.array([columns]), inputs=in_features, block_inputs=block_inputs)
+    return timing.PACKET_END + timing.PACKET_START + int(load_cycles(
+        counts, inputs=in_features, cols=cols, bus_bytes=bus_bytes, block_inputs=block_inputs)[0])
 
-    per_unit = spec.ALIGN_BYTES // bus_bytes
-    blocks = -(-in_features // block_inputs)
-    # Of evenly spread columns: how many blocks are not empty.
-    present = round(blocks * (1 - (1 - 1 / blocks) ** columns))
-    weights = beats(columns * cols)
-    stream = (beats(-(-blocks // 8)) + beats(present * block_inputs // 8)
-              + (max(weights, columns) if cols < bus_bytes else weights)  # a column a cycle
-              + max(beats(cols * 8), cols if bus_bytes > 8 else 0)        # 8 bytes a cycle
-              + per_unit + 1)
-    # Masks are expanded meanwhile: a block and an index a cycle at most, more to fetch each beat.
-    expand = max(columns, blocks + present * block_inputs // (8 * bus_bytes)
-                 + -(-blocks // (8 * bus_bytes))) + 4
-    return 2 + per_unit + max(stream, expand)
+
+def split_groups(groups: int, *, inputs: int, act_words: int) -> list[int]:
+    """Token groups of each job: as few jobs as the activation buffer allows, evenly filled."""
+    jobs = -(-groups // (act_words // inputs))
+    return [groups * (job + 1) // jobs - groups * job // jobs for job in range(jobs)]
+
+
+def layer_jobs(job: UnitJob, shape: UnitShape) -> list[UnitJob]:
+    """The jobs that a layer takes where its tokens do not fit the activation buffer.
+
+    As ``sparseloom.sim.layer.split_tokens`` does it; each takes the whole weight stream again.
+
+    Raises
+    ------
+    ValueError
+        If K activations do not fit.
+    """
+    if job.inputs > shape.act_words:
+        raise ValueError(f"in_features must be at most act_words = {shape.act_words}, "
+                         f"not {job.inputs}")
+    jobs, left = [], job.tokens
+    for groups in split_groups(-(-job.tokens // shape.rows), inputs=job.inputs,
+                               act_words=shape.act_words):
+        jobs.append(replace(job, tokens=min(groups * shape.rows, left)))
+        left -= groups * shape.rows
+    return jobs
 
 
 def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lanes: int,
                  tokens: int, in_features: int, out_features: int | None = None,
                  bus_bytes: int = 8, act_words: int = 8192, block_inputs: int = 16,
-                 raw: bool = False, lut: bool = False, alone: bool = True) -> int:
+                 raw: bool = False, lut: bool = False, alone: bool = True,
+                 counts: np.ndarray | None = None) -> int:
     """Cycles of a layer on the unit.
 
     Parameters
     ----------
     columns_per_strip : sequence of int
-        Columns of each strip of C outputs; an empty strip (0) runs one of weight zero.
+        Columns of each strip of C outputs; an empty strip (0) runs one of weight zero. They are
+        taken to be evenly spread, unless ``counts`` says where they are.
     rows, cols, lanes : int
         R and C of the array, and results post-processed in a cycle.
     tokens : int
-        M. Split over jobs as ``sparseloom.sim.layer.split_tokens`` does where the activation
-        buffer is too small; each job takes the whole weight stream again.
+        M. Split over jobs where the activation buffer is too small, see :func:`layer_jobs`.
     in_features : int
         K.
     out_features : int, optional
@@ -113,8 +641,9 @@ def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lane
         Results are int32; the stream begins with a table.
     alone : bool
         From the first activation beat to the last result beat. Otherwise what the layer adds to a
-        queue of layers that are all there: its first strip and activations loaded during the one
-        before, and its results leave during the next.
+        queue of layers like it.
+    counts : ndarray of int, shape (strips, ceil(K / block_inputs)), optional
+        Columns of each block, as in :class:`UnitJob`. The answer is exact only with them.
 
     Returns
     -------
@@ -125,62 +654,38 @@ def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lane
     ValueError
         If a size is below 1, or K activations do not fit the buffer.
     """
+    shape = UnitShape(rows=rows, cols=cols, lanes=lanes, bus_bytes=bus_bytes,
+                      block_inputs=block_inputs, act_words=act_words)
     out_features = len(columns_per_strip) * cols if out_features is None else out_features
-    if min(rows, cols, lanes, tokens, in_features, out_features) < 1:
+    if in_features < 1:
         raise ValueError("sizes must be 1 or more")
-    if in_features > act_words:
-        raise ValueError(f"in_features must be at most act_words = {act_words}, "
-                         f"not {in_features}")
-    groups, parts = -(-tokens // rows), rows // lanes
-    jobs = -(-groups // (act_words // in_features))
-    spacing = tile_spacing(rows=rows, cols=cols, lanes=lanes)
-    latency = ISSUE_TO_SUMS + rows - 1 + SUMS_TO_RESULTS
-    width = 4 if raw else 1
-    # A word of raw results is several beats; its room is free when the first of them leaves.
-    early = max(width * lanes // bus_bytes, 1) - 1
-    loads = {columns: strip_load_cycles(columns, in_features=in_features, cols=cols,
-                                        bus_bytes=bus_bytes, block_inputs=block_inputs)
-             for columns in set(columns_per_strip)}
-    table = spec.LUT_ENTRIES + 2 * (spec.ALIGN_BYTES // bus_bytes) + 5 if lut else 0
-
-    begin, columns, end = STARTED, 0, STARTED  # of the last tile: first column, columns, after all
-    left = [STARTED, STARTED]                  # when the last two tiles' results had left
-    bank_free, half_free = [0, 0], [0, 0]      # two strip banks, two activation halves
-    strip_at = acts_at = 0                     # when the last strip, activations were there
-    port_beats = 0
-    for job in range(jobs):
-        share = groups * (job + 1) // jobs - groups * job // jobs
-        acts_at = max(acts_at, half_free[0]) + max(-(-in_features * share * rows // bus_bytes),
-                                                   in_features * share) + WALK
-        strip_at += table
-        if not alone and job == 0:
-            acts_at = 0
-        for strip, kept in enumerate(columns_per_strip):
-            strip_at = max(strip_at, bank_free[0]) + loads[kept]
-            if not alone and job == strip == 0:
-                strip_at = 0
-            columns_now = max(kept, 1)
-            outputs = min(cols, out_features - strip * cols)
-            drain = (outputs - 1) * max(parts, 2) + parts
-            beats = max(outputs * parts, -(-outputs * rows * width // bus_bytes))
-            port_beats += beats * share
-            done = 0
-            while done < share:
-                start = max(begin + columns, end + spacing - columns_now, left[0] - early,
-                            strip_at + WALK, acts_at + WALK)
-                steady = (start == begin + columns and columns == columns_now
-                          and columns >= latency + max(drain, beats))
-                # Long tiles follow each other without a gap: no need to walk each of them.
-                times = share - done if steady and done > 2 else 1
-                begin, columns = start + (times - 1) * columns_now, columns_now
-                end = begin + columns
-                out = max(end + latency + drain, max(end + latency, left[1]) + beats)
-                left = [left[1] if times == 1 else out - columns, out]
-                done += times
-            bank_free = [bank_free[1], end + RELEASE]
-        half_free = [half_free[1], end + RELEASE]
+    if counts is None:
+        counts = spread_counts(np.asarray(columns_per_strip, np.int64), inputs=in_features,
+                               block_inputs=block_inputs)
+    jobs = layer_jobs(UnitJob(inputs=in_features, outputs=out_features, tokens=tokens,
+                              counts=counts, raw=raw, lut=lut), shape)
     if alone:
-        return left[1]
-    acts = max(-(-in_features * groups * rows // bus_bytes), in_features * groups)
-    strips = jobs * (table + sum(loads[kept] for kept in columns_per_strip))
-    return max(end, acts, strips, port_beats)
+        return predict(jobs, shape).cycles
+    return predict(jobs * 4, shape).ends[-1] - predict(jobs * 3, shape).ends[-1]
+
+
+def delay_bounds(free: int, stalls: Mapping[str, int]) -> tuple[int, int]:
+    """Bounds of a time where sources pause and the sink does not always take.
+
+    Parameters
+    ----------
+    free : int
+        ``busy`` or one of ``ends`` of a :class:`Prediction`: the same queue and pushes, no pauses.
+    stalls : mapping of str to int
+        For ``weights``, ``acts`` and ``results`` the cycles, from cycle 0 to the last result, in
+        which only the other side held up the port: TREADY without TVALID on the inputs, TVALID
+        without TREADY on the results.
+
+    Returns
+    -------
+    low, high : int
+        Pauses never make the unit faster, and a cycle in which ports were held up delays all that
+        follows by one at most: each event waits for the latest of some others. ``docs/cycles.md``
+        has the argument. ``active`` does not depend on pauses at all.
+    """
+    return free, free + sum(stalls[port] for port in ("weights", "acts", "results"))

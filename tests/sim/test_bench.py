@@ -61,7 +61,7 @@ def play(folder: Path, *, acts: list[bytes], gap: int = 0, broken: int = 0,
     write_beats(folder / "acts.bin", acts, BUS_BYTES)
     job = {"inputs": 1, "outputs": 1, "tokens": 1, "zero_point": broken}
     (folder / "plan.json").write_text(json.dumps({
-        "jobs": [job] * len(acts), "seed": 5, "limit": limit,
+        "jobs": [job] * len(acts), "seed": 5, "limit": limit, "wait": 5,
         "gaps": dict.fromkeys(("weights", "acts", "results"), gap)}))
     outcomes = run_bench(build, folder, module="sparseloom.sim.tb_layer")
     assert [outcome.failure for outcome in outcomes] == [None]

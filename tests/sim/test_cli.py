@@ -47,7 +47,7 @@ def test_layer_as_json(artefact, monkeypatch, capsys):
     found = json.loads(out)
     assert (found["name"], found["outputs"], found["mismatches"]) == ("encoder.0.key", 140, 0)
     assert found["shape"] == [20, 40] and found["geometry"]["cols"] == 5
-    assert found["cycles"] > found["ideal_cycles"] > 0
+    assert found["cycles"] > found["ideal_cycles"] > 0 and found["predicted_cycles"] is None
     assert asked == [(folder, "encoder.0.key", 7, None)]
     assert "note" not in err
 
@@ -60,6 +60,7 @@ def test_layer_as_a_table_with_sentences(artefact, monkeypatch, capsys, tmp_path
                           *BUILD, "--sentences", text)
     assert code == 0, err
     assert "outputs compared" in out and "96" in out and "utilisation" in out
+    assert "by the cycle model" in out
     assert asked[0][3] == ["A cat sat.", "It rained."]
     assert "5 columns do not divide p = 8" in " ".join(err.split())
 

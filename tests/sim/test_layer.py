@@ -36,6 +36,7 @@ def test_every_output_is_right(shape, stall):
     counters = dict(run.counters)
     assert counters.pop("busy") == sum(counters.values())
     assert counters["active"] == run.ideal_cycles
+    assert run.predicted_cycles == (None if stall else run.cycles)     # three jobs, a queue of two
     if not layer.raw:
         assert useful_share(run.results) > 0.5
     assert json.loads(json.dumps(run.as_dict()))["cycles"] == run.cycles
