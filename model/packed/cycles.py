@@ -208,8 +208,13 @@ class _Results:
 
     A word that arrives at cycle a is taken at the latest of a, the cycle after the word before, and
     the cycle in which the gearbox has room for it; a job's first also waits until the job before
-    it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox takes
-    queued words at one distance (``service``), a tile is two sums and a maximum.
+    it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox gives
+    out queued words at one distance (``service``), a tile is two sums and a maximum.
+
+    A gearbox that cuts words has one that waits and one that leaves, so that a word's *turn* (the
+    cycle in which it would be taken if none could wait) may be later than the cycle in which it is
+    taken, which makes room for others. Turns keep ``service`` apart; a word is taken ``near``
+    behind the turn of the word before, or later. Elsewhere both are the same.
     """
 
     def __init__(self, shape: UnitShape):
@@ -225,11 +230,12 @@ class _Results:
         self.room = TILES_OF_ROOM * self.whole
         self.taken = 0                  # words, since the queue began
         self.last = self.last_but_one = LONG_AGO    # when the last words of two tiles were taken
+        self.turn = LONG_AGO            # of the last word, or what the next one has to wait for
         self.left = LONG_AGO            # when the last beat of the job before left the gearbox
         self.tiles: list[_Tile] = []
         self.even: tuple | None = None  # see pace()
         self.wholes = TILES_OF_ROOM     # so many tiles were whole, without one in between
-        self.queues: dict[int, list[int]] = {}
+        self.queues: dict[int, _Queued] = {}
 
     def begin_job(self, *, raw: bool) -> None:
         """Another job's words follow."""
@@ -238,23 +244,26 @@ class _Results:
         # Cycles between two words that queue; 0 if that is not always the same.
         self.service = 1 if word <= bus else word // bus if word % bus == 0 else 0
         self.limit = bus - gcd(word, bus) + min(word, bus)      # a word fits behind so many bytes
-        self.before = max(self.last, self.left + 1 - (self.service or 1))
+        self.turn = self.left + 1 - (self.service or 1)
         if self.service not in self.queues:
-            queued, latest = [], LONG_AGO
+            turns, taken, turn = [], [], LONG_AGO
+            near = min(self.service, 1 + timing.CUT)
             for arrival in self.arrival:
-                latest = max(latest + self.service, arrival)
-                queued.append(latest)
-            self.queues[self.service] = queued
+                taken.append(max(turn + near, arrival))
+                turn = max(turn + self.service, arrival)
+                turns.append(turn)
+            self.queues[self.service] = _Queued(turns, taken, self.service, near)
         self.queued = self.queues[self.service]
 
     def tile(self, end: int, words: int) -> None:
         """Take the words of a tile whose last column was in cycle ``end``."""
         self._record()
         if self.service:
-            found = _Tile(self.taken, end, self.queued, self.before, self.service)
-            last = max(end + self.queued[words - 1], self.before + words * self.service)
+            found = _Tile(self.taken, end, self.queued, self.turn)
+            last = found.time(words - 1)
+            self.turn = max(end + self.queued.turns[words - 1], self.turn + words * self.service)
         else:
-            bus, times, last, level = self.shape.bus_bytes, [], self.before, self.level
+            bus, times, last, level = self.shape.bus_bytes, [], self.turn, self.level
             for arrival in self.arrival[:words]:
                 # Beats leave in each cycle that finds a whole one; the level is that after a word.
                 wait = max(-(-(level - self.limit) // bus), 0)
@@ -263,12 +272,12 @@ class _Results:
                 level += self.word - (bus if level >= bus else 0)
                 last = time
                 times.append(time)
-            self.level = level
-            found = _Tile(self.taken, 0, times, LONG_AGO, 0)
+            self.level, self.turn = level, last
+            found = _Tile(self.taken, 0, _Queued(times, times, 0, 0), LONG_AGO)
         self.tiles.append(found)
         if len(self.tiles) > 4 * self.room:
             del self.tiles[:-2 * self.room]
-        self.last_but_one, self.last, self.before = self.last, last, last
+        self.last_but_one, self.last = self.last, last
         self.taken += words
         self.words += words
         self.wholes = self.wholes + 1 if words == self.whole else 0
@@ -282,31 +291,30 @@ class _Results:
         self.taken += tiles * self.whole
         self.words += tiles * self.whole
         self.wholes = TILES_OF_ROOM
-        self.last = self.before = end + self.queued[-1]
+        self.turn, self.last = end + self.queued.turns[-1], end + self.queued.taken[-1]
         self.last_but_one = self.last - step
-        self.even = (end, step, before, self.last, self.queued, self.service)
+        self.even = (end, step, before, self.turn, self.queued)
 
-    def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int, int]) -> None:
-        """Several whole tiles were taken: the last columns of two, last words of three."""
+    def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int],
+            turns: tuple[int, int, int]) -> None:
+        """Whole tiles were taken: last columns and last words of two, the turns of three."""
         self.taken += tiles * self.whole
         self.words += tiles * self.whole
         self.wholes += tiles
-        self.last_but_one, self.last = lasts[1:]
-        self.before = self.last
+        self.last_but_one, self.last = lasts
+        self.turn = turns[-1]
         self.even = None
-        self._keep(ends, lasts, self.queued, self.service)
+        self._keep(ends, turns[:2], self.queued)
 
-    def _keep(self, ends: tuple[int, int], lasts: tuple[int, int, int], queued: list[int],
-              service: int) -> None:
-        self.tiles = [_Tile(self.taken - 2 * self.whole, ends[0], queued, lasts[0], service),
-                      _Tile(self.taken - self.whole, ends[1], queued, lasts[1], service)]
+    def _keep(self, ends: tuple[int, int], turns: tuple[int, int], queued: _Queued) -> None:
+        self.tiles = [_Tile(self.taken - 2 * self.whole, ends[0], queued, turns[0]),
+                      _Tile(self.taken - self.whole, ends[1], queued, turns[1])]
 
     def _record(self) -> None:
         """Make the records that :meth:`pace` left out."""
         if self.even is not None:
-            (end, step, before, last, queued, service), self.even = self.even, None
-            lasts = (last - step - before, last - step, last)
-            self._keep((end - step, end), lasts, queued, service)
+            (end, step, before, turn, queued), self.even = self.even, None
+            self._keep((end - step, end), (turn - step - before, turn - step), queued)
 
     def room_for(self, words: int) -> int:
         """Cycle in which the last word is taken whose room so many more words need."""
@@ -327,9 +335,18 @@ class _Results:
         elif self.word <= bus:
             left = size - (size - self.word) // bus * bus
         else:
-            left = self.word
-        self.left = self.last + -(-left // bus)
+            left = self.word + (timing.CUT * bus if self.word > bus else 0)
+        self.left = self.turn + -(-left // bus)
         return self.left
+
+
+class _Queued(NamedTuple):
+    """Turns of a tile's words and when they are taken, from the tile's end, if none was before."""
+
+    turns: list[int]
+    taken: list[int]
+    service: int        # distance of two turns
+    near: int           # from a turn until the next word is taken
 
 
 class _Tile(NamedTuple):
@@ -337,13 +354,13 @@ class _Tile(NamedTuple):
 
     first: int          # of its words, in the queue
     end: int
-    queued: list[int]   # when each is taken after the tile's end, if none was before it
-    before: int         # when the word before was taken
-    service: int
+    queued: _Queued
+    turn: int           # of the word before
 
     def time(self, place: int) -> int:
         """Cycle in which its word ``place`` is taken."""
-        return max(self.end + self.queued[place], self.before + (place + 1) * self.service)
+        _, taken, service, near = self.queued
+        return max(self.end + taken[place], self.turn + place * service + near)
 
 
 def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
@@ -359,7 +376,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
     pushes : sequence of int, optional
         Cycle in which the write to JOB_PUSH of each job takes effect; cycle 0 is the first one with
         beats on the inputs, so that earlier pushes are negative. ``busy`` counts from the cycle
-        after the first push. Jobs beyond those named, and all but the first ``queue_depth`` by
+        after the queue took the first of them (:data:`.timing.PUSH`). Jobs beyond those named, and all but the first ``queue_depth`` by
         default, are pushed in the first cycle with a place for them. By default the first
         ``queue_depth`` were pushed, and checked, long before cycle 0, and counters start there.
 
@@ -379,10 +396,12 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                                                  lanes=shape.lanes)
     whole = results.whole
     freed = timing.OPERANDS + timing.FREED          # from a tile's end until its bank may load
+    apart_begins = timing.WALK_NEXT + timing.TILE_OFFER
     table = _table_cycles(shape.bus_bytes)
     given = [] if pushes is None else list(pushes)
 
-    loader = acts_loader = LONG_AGO                 # when each may look for work again
+    # When each stage may look for work again, and when it may see another job.
+    loader = next_load = next_acts = next_walk = LONG_AGO
     bank_free, half_free = [LONG_AGO] * BANKS, [LONG_AGO] * HALVES
     begin = end = offer = LONG_AGO                  # of the last tile: begin, last column, offer
     retired: list[int] = []                         # when each job's last beat left the gearbox
@@ -393,62 +412,63 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
         # The queue.
         place = retired[number - shape.queue_depth] + 1 if number >= shape.queue_depth else LONG_AGO
         if number:
-            place = max(place, push + groups + 1)
+            place = max(place, push + groups + timing.JUDGE + 1)
         groups = -(-job.tokens // shape.rows)
         if job.inputs * groups > shape.act_words:
             raise ValueError(f"K * groups must be at most act_words = {shape.act_words}, not "
                              f"{job.inputs * groups}")
         if number < len(given):
-            push = given[number]
-            if push < place:
+            if given[number] < place:
                 raise ValueError(f"job {number} must be pushed in cycle {place} or later, "
-                                 f"not {push}")
+                                 f"not {given[number]}")
+            place = given[number]
         elif number < shape.queue_depth and not given:
-            push = LONG_AGO + number * (shape.act_words + 2)
-        else:
-            push = place
-        seen = push + groups + timing.JOB_SEEN
+            place = LONG_AGO + number * (shape.act_words + timing.PUSH + timing.JUDGE + 1)
+        push = place + timing.PUSH                  # when the queue takes it
+        seen = push + groups + timing.JUDGE + timing.JOB_SEEN
         if number == 0:
             idle_from = push + 1 if given else 0
-        elif push + 1 > ends[-1] + 1:               # the unit was done in between
+        elif push > ends[-1]:                       # the unit was done in between
             other -= push - ends[-1]
 
         # Activations.
-        start = max(acts_loader, seen, half_free[number % HALVES]) + timing.ACTS_START
+        start = max(next_acts, seen, half_free[number % HALVES]) + timing.ACTS_START
         start = max(start, 0)
         if number == 0:
             first_act = start
         beats = -(-job.inputs * groups * shape.rows // shape.bus_bytes)
         empty = int(gearbox_cycles(beats, in_bytes=shape.bus_bytes, out_bytes=shape.rows)[1])
-        acts_loader = start + empty - 1 + timing.ACTS_END
+        next_acts = start + empty - 1 + timing.JOB_NEXT
         acts_ready = start + empty - 1 + timing.ACTS_READY
 
         # Strips, each loaded, then walked for all groups of tokens.
-        loader = max(loader, seen) + timing.JOB_START
+        loader = max(next_load, seen) + timing.JOB_START
         if job.lut:
             if number >= 2:
                 loader = max(loader, retired[number - 2] + 1)
             loader = max(loader + timing.PACKET_START, 0) + table + timing.PACKET_END
         loads = job.loads(shape)
         results.begin_job(raw=job.raw)
-        tail, apart = results.queued[-1], whole * results.service
+        tail, taken = results.queued.turns[-1], results.queued.taken[-1]
+        apart = whole * results.service
+        known_from = max(next_walk, seen)           # a job, by the walk
         outputs_left = job.outputs
         for strip, kept in enumerate(job.columns):
             header = max(loader, bank_free[0]) + timing.PACKET_START
             loader = max(header, 0) + loads[strip]
             ready = loader + timing.STRIP_READY
+            next_load = loader + timing.JOB_NEXT
             loader += timing.PACKET_END
             columns = kept or 1
             words = whole if outputs_left >= shape.cols else outputs_left * parts
             outputs_left -= shape.cols
 
             # Its first tile.
-            offer = max(begin, ready, acts_ready, seen + timing.JOB_BEGUN,
-                        offer + 1 + timing.JOB_BEGUN if strip == 0 else LONG_AGO)
+            offer = max(begin + timing.WALK_NEXT, ready, acts_ready, known_from + timing.JOB_BEGUN)
             begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                         results.room_for(words) + timing.ROOM)
             if begin >= idle_from:                  # idle_from .. begin have no column
-                known = max(seen, idle_from)
+                known = max(known_from, idle_from)
                 loaded = max(ready, known)
                 there = max(acts_ready, loaded)
                 offered = max(offer + 1, idle_from)
@@ -463,12 +483,11 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
 
             # The others: only the array and the results can hold them up.
             many = results.service and words == whole and groups >= TILES_AT_ONCE
-            least = max(columns, spacing)
-            after = columns + tail
-            if many and apart <= least and results.before + apart <= begin + after:
+            least = max(columns, spacing, apart_begins)
+            if many and apart <= least and results.turn + apart <= begin + columns + tail:
                 # No word waits for another, so that each tile keeps ``least`` from the one before
                 # and ``room`` from the second before: its steps alternate from the second on.
-                room = after + timing.ROOM
+                room = columns + taken + timing.ROOM
                 first = max(least, results.last + timing.ROOM - begin)
                 second = max(least, room - first)
                 third = max(least, room - second)
@@ -478,7 +497,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                 waits = ((first > columns) + pairs * ((second > columns) + (third > columns))
                          + odd * (second > columns))
                 begin += length
-                offer, end = begin - step, begin + columns
+                offer, end = begin - step + timing.WALK_NEXT, begin + columns
                 other += waits
                 stalled += length - (groups - 1) * columns - waits
                 results.pace(groups, end, step, before)
@@ -487,13 +506,13 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                 done = 1
                 if many:
                     offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
-                                                             spacing)
+                                                             least)
                     end = begin + columns
                     other += waits
                     stalled += held - waits
                     done = groups
                 while done < groups:
-                    offer = begin
+                    offer = begin + timing.WALK_NEXT
                     begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                                 results.room_for(words) + timing.ROOM)
                     if begin > end:
@@ -505,6 +524,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             idle_from = end + 1
             active += columns * groups
             bank_free = [bank_free[1], end + freed]
+        next_walk = offer + timing.JOB_NEXT
         half_free[number % HALVES] = end + freed
         retired.append(results.end_job())
         ends.append(retired[-1] + timing.RESULT_REGISTER)
@@ -515,11 +535,11 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
         ends=tuple(ends))
 
 
-def _whole_tiles(results: _Results, begin: int, columns: int, count: int, spacing: int,
+def _whole_tiles(results: _Results, begin: int, columns: int, count: int, least: int,
                  ) -> tuple[int, int, int, int]:
     """Two or more tiles behind one of the same strip, all with every channel.
 
-    They go through ``results`` as well.
+    Begins are ``least`` apart, or more. They go through ``results`` as well.
 
     Returns
     -------
@@ -528,36 +548,39 @@ def _whole_tiles(results: _Results, begin: int, columns: int, count: int, spacin
     waits, held : int
         Tiles that did not follow at once, and cycles without a column before them.
     """
-    least = max(columns, spacing)
-    after = columns + results.queued[-1]            # from a begin to the last word, unless it waits
-    apart = results.whole * results.service         # of two tiles' last words, at least
-    freed = timing.ROOM
-    easy = apart <= least and after + freed <= 2 * least
-    last, before, first = results.last, results.last_but_one, LONG_AGO
-    left, offer, period, waits, held = count, begin, -1, 0, 0
+    turns, taken, service, near = results.queued
+    # From a begin to the last word's turn, and until it is taken, unless it waits for another.
+    to_turn, to_taken = columns + turns[-1], columns + taken[-1]
+    apart = results.whole * service                 # of two tiles' last turns, at least
+    near += apart - service                         # from a tile's last turn to the next last word
+    easy = apart <= least and to_taken + timing.ROOM <= 2 * least
+    turn, last, before = results.turn, results.last, results.last_but_one
+    previous = turn_1 = turn_2 = LONG_AGO           # of the tile before, and the one before that
+    left, waits, held = count, 0, 0
     while left:
-        if easy and last == begin + after and before + freed <= begin + least:
-            step = least                            # nothing but the array's pace from here on
+        if (easy and turn == begin + to_turn and last == begin + to_taken
+                and before + timing.ROOM <= begin + least):
+            step, same = least, True                # nothing but the array's pace from here on
+            next_turn, next_last = turn + step, last + step
         else:
-            step = max(begin + least, before + freed) - begin
-            taken = max(begin + step + after, last + apart)
-            same = taken - last == step
-            if not same or period != step:          # not yet the same step twice
-                period = step if same else -1
-                offer, begin, left = begin, begin + step, left - 1
-                first, before, last = before, last, taken
-                if step > columns:
-                    waits += 1
-                    held += step - columns
-                continue
+            step = max(begin + least, before + timing.ROOM) - begin
+            next_turn = max(begin + step + to_turn, turn + apart)
+            next_last = max(begin + step + to_taken, turn + near)
+            # Does all that the next step depends on move by this one? Then so do all further ones.
+            same = next_turn - turn == next_last - last == last - before == step
+        run = left if same else 1
+        more = (run - 1) * step
+        previous, begin = begin + more, begin + step + more
+        turn_2 = turn_1 if run == 1 else turn + more - step
+        turn_1, turn = turn + more, next_turn + more
+        before, last = last + more, next_last + more
         if step > columns:
-            waits += left
-            held += left * (step - columns)
-        first = before if left == 1 else last + (left - 2) * step
-        before, last = last + (left - 1) * step, last + left * step
-        offer, begin, left = begin + (left - 1) * step, begin + left * step, 0
-    results.run(count, (offer + columns, begin + columns), (first, before, last))
-    return offer, begin, waits, held
+            waits += run
+            held += run * (step - columns)
+        left -= run
+    results.run(count, (previous + columns, begin + columns), (before, last),
+                (turn_2, turn_1, turn))
+    return previous + timing.WALK_NEXT, begin, waits, held
 
 
 def _table_cycles(bus_bytes: int) -> int:
@@ -565,7 +588,8 @@ def _table_cycles(bus_bytes: int) -> int:
     unit_beats = spec.ALIGN_BYTES // bus_bytes
     at = unit_beats + timing.HEADER_CHECK
     taken, empty = gearbox_cycles(spec.LUT_ENTRIES // bus_bytes, in_bytes=bus_bytes, out_bytes=1)
-    return max(at + int(taken) + unit_beats + timing.PACKET_CHECK, at + int(empty))
+    return max(at + int(taken) + unit_beats + timing.PACKET_CHECK,
+               at + int(empty) + timing.SETTLED)
 
 
 def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: int = 8,

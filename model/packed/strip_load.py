@@ -43,6 +43,11 @@ def gearbox_cycles(beats, *, in_bytes: int, out_bytes: int):
         cycles until nothing is left.
     """
     beats = np.asarray(beats)
+    if in_bytes > out_bytes and in_bytes % out_bytes == 0:
+        # A word waits in one register until the one before has left the other.
+        parts = in_bytes // out_bytes
+        full = np.where(beats == 1, 1, 1 + timing.CUT + 1 + parts * (beats - 2))
+        return full, 1 + timing.CUT + parts * beats
     if in_bytes <= out_bytes:
         left = beats * in_bytes - (beats - 1) * in_bytes // out_bytes * out_bytes
         return beats, beats + -(-left // out_bytes)
@@ -119,15 +124,16 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
     param_beats = units_of(8 * cols * PARAM_BYTES) * unit_beats
     taken, empty = gearbox_cycles(param_beats, in_bytes=bus_bytes, out_bytes=PARAM_BYTES)
     end = params_at + taken + unit_beats + timing.PACKET_CHECK      # behind the trailer
-    through = np.maximum(np.maximum(end, weights_left), params_at + empty)
+    through = np.maximum(end, np.maximum(weights_left, params_at + empty) + timing.SETTLED)
     # Masks take a cycle for each index and each empty block, and some to fetch. Mostly that is over
     # long before the weights are there; else it has to be followed.
     fetches = -(-counts.shape[1] // (8 * bus_bytes)) + -(-present * block_inputs // (8 * bus_bytes))
     latest = (weights_at + timing.FIFO + timing.EXPAND_LOAD * (1 + fetches) + columns
-              + counts.shape[1] - present + timing.EXPAND_DONE)
+              + counts.shape[1] - present + timing.EXPAND_DONE + timing.SETTLED)
     if (latest <= through).all():
         return through
-    return np.maximum(through, _expand_cycles(counts, bitmap_at, masks_at, bus_bytes, block_inputs))
+    expanded = _expand_cycles(counts, bitmap_at, masks_at, bus_bytes, block_inputs)
+    return np.maximum(through, expanded + timing.SETTLED)
 
 
 def _expand_cycles(counts: np.ndarray, bitmap_at: int, masks_at: int, bus_bytes: int,

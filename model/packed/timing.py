@@ -8,8 +8,14 @@ FIFO = 2
 """FIFOs of bitmap and masks: from a beat to the word at the output, if none waits before it."""
 
 # The job queue.
-JOB_SEEN = 1
+PUSH = 1
+"""From the write to JOB_PUSH until the queue takes the descriptor."""
+JUDGE = 1
+"""Cycles of a descriptor's check behind one for each group of tokens."""
+JOB_SEEN = 2
 """From a descriptor's last cycle of checks until the stages see the job."""
+JOB_NEXT = 2
+"""From a stage's last cycle with a job until it sees the next one."""
 
 # The strip loader.
 JOB_START = 1
@@ -22,19 +28,19 @@ EXPAND_LOAD = 1
 """From a word of bitmap or masks at its FIFO's output until its bits are looked at."""
 EXPAND_DONE = 2
 """From the last index, or the last look at the bitmap, to ``done``."""
-PACKET_CHECK = 0
+PACKET_CHECK = 2
 """From the cycle behind a packet's last beat to its last check, if masks and words are through."""
+SETTLED = 1
+"""From the first cycle with masks and words through to a packet's last check, if that is later."""
 PACKET_END = 1
 """From a packet's last check until the loader looks for the next one."""
-STRIP_READY = 1
+STRIP_READY = 2
 """From a strip's last check until the walk sees it."""
 
 # The activation loader.
 ACTS_START = 1
 """From "a half is free" to the first beat."""
-ACTS_END = 1
-"""From a job's last word until the loader looks for the next job."""
-ACTS_READY = 1
+ACTS_READY = 2
 """From a job's last word until the walk sees it."""
 
 # Walk and issue.
@@ -44,19 +50,24 @@ TILE_OFFER = 1
 """From the walk's decision to the tile in front of the issuer."""
 OPERANDS = 5
 """From a column's address to its operands at the array; buffers may be written again after it."""
+WALK_NEXT = 1
+"""From a tile's begin to the walk's next decision."""
 FREED = 1
 """From the release of a bank or a half until it counts as free."""
 ROOM = 1
 """From a word that leaves the result FIFO until its room may be used by a tile's begin."""
 
 # From the array to the result stream.
-CAPTURE = 3
+CAPTURE = 4
 """A cell: from the last operands to the sum in the drain register."""
 DRAIN = 1
 """From the array's edge to a step of post-processing."""
-POSTPROCESS = 10
+POSTPROCESS = 14
 """From a step to its results."""
-RESULT_FIFO = 2
+RESULT_FIFO = 3
 """From results to the word at the result FIFO's output, if none waits before it."""
+CUT = 1
+"""A word cut into beats: from its way into the gearbox until it moves on into the second register,
+if that is empty; its first beat is there in the next cycle."""
 RESULT_REGISTER = 1
 """From a packed beat to the beat on the stream."""

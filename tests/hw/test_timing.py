@@ -119,7 +119,8 @@ def test_job_queue():
 
         rows_found = trace(dut, [dut.weights.valid, dut.acts.valid, dut.issue.valid], push,
                            cycles=40, until=lambda found: all(found[-1]))
-        check(len(rows_found) - 1 - -(-tokens // rows), timing.JOB_SEEN, "JOB_SEEN")
+        check(len(rows_found) - 1 - -(-tokens // rows), timing.JUDGE + timing.JOB_SEEN, "JUDGE",
+              "JOB_SEEN")
 
 
 @pytest.mark.parametrize(("cols", "bus_bits", "block_inputs"), [
@@ -219,8 +220,7 @@ def test_act_loader(rows, cols, bus_bits):
 
 
 def test_walk():
-    dut = TileWalk(rows=3, cols=5, lanes=1, max_k=MAX_K, act_words=ACT_WORDS, strip_words=256,
-                   half_words=512)
+    dut = TileWalk(rows=3, cols=5, lanes=1, max_k=MAX_K, act_words=ACT_WORDS, half_words=512)
 
     async def drive(ctx):
         ctx.set(dut.stage.valid, 1)
