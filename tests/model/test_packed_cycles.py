@@ -9,6 +9,7 @@ import pytest
 from sparseloom.hw import array
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.packed import cycles as cycles_module
+from sparseloom.model.packed import timing
 from sparseloom.model.packed.cycles import (
     UnitJob,
     UnitShape,
@@ -114,7 +115,8 @@ def test_a_queue_hides_what_only_a_lone_layer_pays():
     assert predicted(layer, REFERENCE, 252, alone=False) == pytest.approx(21 * columns, rel=0.01)
     # activations enter no faster than the bus takes them
     sparse = random_layer(np.random.default_rng(5), **ATTENTION, density=0.05)
-    assert predicted(sparse, REFERENCE, 36, alone=False) == 384 * 36 / 8 + 2    # start, ready
+    between = timing.JOB_NEXT + timing.ACTS_START
+    assert predicted(sparse, REFERENCE, 36, alone=False) == 384 * 36 / 8 + between
 
 
 def test_an_empty_strip_runs_a_column():
@@ -194,7 +196,7 @@ def test_late_pushes():
     free = predict(jobs, shape)
     early = predict(jobs, shape, pushes=[-900, -500])
     assert (early.ends, early.active) == (free.ends, free.active)
-    assert early.busy == free.busy + 899
+    assert early.busy == free.busy + 900 - timing.PUSH - 1
     gap = predict(jobs, shape, pushes=[-900, free.ends[0] + 1000])
     alone = predict(jobs[1:], shape, pushes=[1000])
     assert gap.ends[1] - alone.ends[0] == free.ends[0]
