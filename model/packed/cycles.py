@@ -376,9 +376,10 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
     pushes : sequence of int, optional
         Cycle in which the write to JOB_PUSH of each job takes effect; cycle 0 is the first one with
         beats on the inputs, so that earlier pushes are negative. ``busy`` counts from the cycle
-        after the queue took the first of them (:data:`.timing.PUSH`). Jobs beyond those named, and all but the first ``queue_depth`` by
-        default, are pushed in the first cycle with a place for them. By default the first
-        ``queue_depth`` were pushed, and checked, long before cycle 0, and counters start there.
+        after the queue took the first of them, ``timing.PUSH`` later. Jobs beyond those named, and
+        all but the first ``queue_depth`` by default, are pushed in the first cycle with a place for
+        them. By default the first ``queue_depth`` were pushed, and checked, long before cycle 0,
+        and counters start there.
 
     Returns
     -------
