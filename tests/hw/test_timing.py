@@ -123,6 +123,27 @@ def test_job_queue():
               "JOB_SEEN")
 
 
+def test_next_job():
+    """A stage that is done with one of two jobs sees the other."""
+    dut = JobQueue(rows=4, max_k=MAX_K, act_words=ACT_WORDS, depth=2)
+    pause = 12
+
+    async def push(ctx):
+        for _ in range(2):
+            ctx.set(dut.descriptor, {"inputs": 3, "outputs": 3, "tokens": 4})
+            ctx.set(dut.push, 1)
+            await ctx.tick()
+            ctx.set(dut.push, 0)
+            await ctx.tick().repeat(pause)
+        ctx.set(dut.acts.next, 1)
+        await ctx.tick()
+        ctx.set(dut.acts.next, 0)
+
+    rows = trace(dut, [dut.acts.next, dut.acts.valid], push, cycles=50,
+                 until=lambda found: any(row[0] for row in found[:-1]) and found[-1][1])
+    check(len(rows) - 1 - first(rows, 0), timing.JOB_NEXT, "JOB_NEXT")
+
+
 @pytest.mark.parametrize(("cols", "bus_bits", "block_inputs"), [
     (5, 32, 8), (1, 64, 16), (12, 64, 16), (4, 128, 32), (3, 128, 8), (7, 32, 32)])
 @pytest.mark.parametrize(("density", "lut"), [(0.0, False), (0.1, True), (0.4, False),
@@ -164,7 +185,7 @@ def test_strip_loader(cols, bus_bits, block_inputs, density, lut):
         at += timing.PACKET_START + cycles._table_cycles(shape.bus_bytes) + timing.PACKET_END
     at += timing.PACKET_START + loads[0]
     check(first(rows, 0), at + timing.STRIP_READY, "HEADER_CHECK", "FIFO", "EXPAND_LOAD",
-          "EXPAND_DONE", "PACKET_CHECK", "STRIP_READY")
+          "EXPAND_DONE", "PACKET_CHECK", "SETTLED", "STRIP_READY")
     at += timing.PACKET_END + timing.PACKET_START
     check(first([(int(cycle >= at - 1 and row[1]),) for cycle, row in enumerate(rows)], 0), at,
           "PACKET_END", "PACKET_START")
@@ -234,6 +255,22 @@ def test_walk():
     check(first(rows, 1) - first(rows, 0), timing.TILE_OFFER, "TILE_OFFER")
 
 
+def test_next_tile():
+    dut = TileWalk(rows=3, cols=5, lanes=1, max_k=MAX_K, act_words=ACT_WORDS, half_words=512)
+
+    async def drive(ctx):
+        ctx.set(dut.stage.valid, 1)
+        ctx.set(dut.stage.job, {**JOB, "groups": 3})
+        ctx.set(dut.strip_ready, 1)
+        ctx.set(dut.acts_ready, 1)
+        ctx.set(dut.o.ready, 1)
+
+    rows = trace(dut, [dut.o.valid], drive, cycles=20)
+    begins = [cycle for cycle, (valid,) in enumerate(rows) if valid][:3]
+    check(begins[1] - begins[0], timing.WALK_NEXT + timing.TILE_OFFER, "WALK_NEXT")
+    assert begins[2] - begins[1] == begins[1] - begins[0]
+
+
 def test_drain():
     for latency in (6, 10, 19):
         dut = Drain(rows=3, cols=5, sum_bits=20, lanes=1, latency=latency)
@@ -263,3 +300,27 @@ def test_result_port(lanes, bus_bits, raw):
     rows = trace(dut, [dut.returned, dut.o.valid], drive, until=lambda rows: rows[-1][1])
     check(first(rows, 0), timing.RESULT_FIFO, "RESULT_FIFO")
     check(first(rows, 1) - first(rows, 0) - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
+
+
+@pytest.mark.parametrize(("lanes", "bus_bits"), [(4, 64), (8, 64), (12, 32)])
+def test_words_cut_into_beats(lanes, bus_bits):
+    """Raw words that queue: when each is taken, when the last beat is on the stream."""
+    dut, words = ResultPort(lanes=lanes, bus_bits=bus_bits, room_words=8), 5
+
+    async def drive(ctx):
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.raw, 1)
+        ctx.set(dut.valid, 1)
+        for word in range(words):
+            ctx.set(dut.last, word == words - 1)
+            await ctx.tick()
+        ctx.set(dut.valid, 0)
+
+    rows = trace(dut, [dut.returned, dut.finished], drive, until=lambda rows: rows[-1][1])
+    service = 4 * lanes * 8 // bus_bits
+    turns = [timing.RESULT_FIFO + word * service for word in range(words)]
+    check([cycle for cycle, row in enumerate(rows) if row[0]],
+          [turns[0], *(max(timing.RESULT_FIFO + word, turns[word - 1] + 1 + timing.CUT)
+                       for word in range(1, words))], "CUT")
+    check(len(rows) - 1, turns[-1] + timing.CUT + service + timing.RESULT_REGISTER, "CUT",
+          "RESULT_REGISTER")
