@@ -168,6 +168,7 @@ def board(
                ", ".join(f"{name} {value}" for name, value in config.items()))
 
 
+@app.command()
 def fit(
     device: Annotated[str, typer.Option(show_default=False,
                                         help=f"ECP5 device: {choice(tuple(DEVICES))}.")],

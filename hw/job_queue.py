@@ -87,8 +87,9 @@ class JobQueue(wiring.Component):
         m = Module()
         # Two words at least: an address without bits is two unknown bits in Verilog. A place is
         # never shown in the cycle of its write.
+        attrs: dict = {"no_rw_check": 1}
         m.submodules.jobs = jobs = Memory(shape=self.job_layout, depth=max(2, self.depth), init=[],
-                                          attrs={"no_rw_check": 1})
+                                          attrs=attrs)
         write = jobs.write_port()
         head = Signal(range(self.depth))
         parity = Signal()

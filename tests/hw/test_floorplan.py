@@ -20,14 +20,16 @@ def test_every_cell_has_a_place_of_its_own(device, rows, cols):
     assert len(set(bels.values())) == rows * cols
     plan = DEVICES[device]
     for bel in bels.values():
-        x, y, index = map(int, re.fullmatch(r"X(\d+)/Y(\d+)/MULT18_(\d)", bel).groups())
+        found = re.fullmatch(r"X(\d+)/Y(\d+)/MULT18_(\d)", bel)
+        assert found, bel
+        x, y, index = map(int, found.groups())
         assert y in plan["rows"]
         assert x - index in plan["groups"] and index in (0, 1, 4, 5)
 
 
 def test_neighbours_are_near():
     """Reference build: down a column at most 5 tiles or one DSP row, along a row two groups."""
-    at = {cell: tuple(map(int, re.match(r"X(\d+)/Y(\d+)", bel).groups()))
+    at = {cell: tuple(map(int, re.findall(r"[XY](\d+)", bel)))
           for cell, bel in place(rows=12, cols=12, device="85k").items()}
     for (row, col), (x, y) in at.items():
         if row:

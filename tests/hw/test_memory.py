@@ -46,7 +46,8 @@ def test_reads_what_was_written(depth):
 def test_registers_that_do_not_advance_keep_their_words():
     rng = random.Random(7)
     dut = SimpleDualPort(shape=8, depth=16)
-    stages, seen, expected = [None, None], [], []
+    stages: list[int | None] = [None, None]
+    seen, expected = [], []
 
     async def bench(ctx):
         for address in range(16):

@@ -140,7 +140,9 @@ def simulate(folder, cells):
     assert built.returncode == 0, built.stderr[-3000:]
     done = subprocess.run([folder / "obj" / "Vbench"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
-    differed, lived = re.search(r"differed (\d+) lived (\d+)", done.stdout).groups()
+    found = re.search(r"differed (\d+) lived (\d+)", done.stdout)
+    assert found, done.stdout[-3000:]
+    differed, lived = found.groups()
     return ([name for name, bit in zip(names, reversed(differed), strict=True) if bit == "1"],
             [name for name, bit in zip(names, reversed(lived), strict=True) if bit == "1"])
 
