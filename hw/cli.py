@@ -116,7 +116,7 @@ def bitstream(
     """
     config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, act_words=act_words,
                          bus_bits=bus_bits, target=target)
-    from sparseloom.hw.bitstream import STEPS, BuildError, build_bitstream
+    from sparseloom.hw.bitstream import STEPS, build_bitstream
 
     log = Console(stderr=True)
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
@@ -129,12 +129,8 @@ def bitstream(
             if not log.is_terminal:
                 log.print(title, highlight=False)
 
-        try:
-            report = build_bitstream(config, out, work=out.with_suffix(".build"), device=device,
-                                     clock_mhz=clock, baud=baud, seed=seed, entered=entered)
-        except BuildError as error:
-            log.print(f"error: {error}", highlight=False, soft_wrap=True, markup=False)
-            raise typer.Exit(1) from None
+        report = build_bitstream(config, out, work=out.with_suffix(".build"), device=device,
+                                 clock_mhz=clock, baud=baud, seed=seed, entered=entered)
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:

@@ -48,6 +48,12 @@ def test_only_the_pll_differs_from_what_is_simulated():
     assert len(inner(plain)) > 20
 
 
+def test_a_floorplan_reaches_the_array():
+    config = ArrayConfig(rows=2, cols=3, max_k=16, act_words=32, bus_bits=32, target="ecp5")
+    text = board_verilog(Board(config, divisor=8, floorplan="85k"))
+    assert len(set(re.findall(r'BEL = "(X\d+/Y\d+/MULT18_\d)"', text))) == 6
+
+
 def test_reset_and_lights():
     dut = make()
     assert len(LIGHTS) == len(dut.lights)
