@@ -49,7 +49,7 @@ def test_results_of_two_tiles_are_held(rows, cols, lanes, words):
 LIMITS = {"rows": (1, 32), "cols": (1, 32), "max_k": (1, 32768), "act_words": (1, 1 << 20),
           "queue_depth": (1, 16)}
 CHOICES = {"bus_bits": ("32, 64, 128", (32, 64, 128)), "block_inputs": ("8, 16, 32", (8, 16, 32)),
-           "weight_bits": ("8", (8,)), "target": ("generic", ("generic",))}
+           "weight_bits": ("8", (8,)), "target": ("generic, ecp5", ("generic", "ecp5"))}
 
 
 def refused(message, **settings):
