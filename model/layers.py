@@ -56,10 +56,14 @@ def encoder_layers(model: nn.Module) -> list[EncoderLinear]:
     Raises
     ------
     InputError
-        If there is no such stack: the checkpoint has no encoder Linear layers.
+        If there is no such stack, or no attention in it (a state-space model): the checkpoint is
+        not of a transformer encoder.
     """
     base = base_model(model)
     config = getattr(base, "config", None)
+    if not getattr(config, "num_attention_heads", None):
+        raise InputError(f"checkpoint: expected a transformer encoder, found {type(base).__name__} "
+                         "without attention heads")
     count = getattr(config, "num_hidden_layers", None)
     stack = next((name for name, part in base.named_modules()
                   if isinstance(part, nn.ModuleList) and len(part) == count and count

@@ -1,7 +1,7 @@
 """Linear layers are found through the model, and their role through a trace."""
 import pytest
 import torch
-from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
+from transformers import BertConfig, BertModel, GPT2Config, GPT2Model, MambaConfig, MambaModel
 
 from sparseloom.model.errors import InputError
 from sparseloom.model.layers import base_model, encoder_layers
@@ -49,11 +49,20 @@ def test_trace_changes_nothing():
 
 
 @pytest.mark.parametrize("model", [
+    MambaModel(MambaConfig(num_hidden_layers=2, hidden_size=16, state_size=4, vocab_size=40)),
+    torch.nn.Sequential(torch.nn.Linear(3, 3)),
+], ids=["state space", "no encoder"])
+def test_no_attention(model):
+    with pytest.raises(InputError, match=r"^checkpoint: expected a transformer encoder, found "
+                                         r"\w+ without attention heads$"):
+        encoder_layers(model)
+
+
+@pytest.mark.parametrize("model", [
     GPT2Model(GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=40)),  # Conv1D, no Linear
     BertModel(BertConfig(num_hidden_layers=0, hidden_size=16, num_attention_heads=2,
                          intermediate_size=16, vocab_size=40)),
-    torch.nn.Sequential(torch.nn.Linear(3, 3)),
-], ids=["gpt2", "no layers", "no encoder"])
+], ids=["gpt2", "no layers"])
 def test_no_encoder_linears(model):
     with pytest.raises(InputError, match=r"^checkpoint: expected an encoder with Linear layers, "
                                          r"found none in \w+$"):
