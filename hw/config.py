@@ -110,9 +110,11 @@ class ArrayConfig:
     def result_words(self) -> int:
         """Words of ``lanes`` results held between post-processing and the result stream.
 
-        Two tiles, so that one fills while the other leaves.
+        Four tiles. Room is reserved when a tile begins, and free when its results have left: after
+        its columns, the array's depth, the drain and its beats. With two, raw results of strips
+        hardly longer than their beats held the array up.
         """
-        return 2 * self.cols * (self.rows // self.post_lanes)
+        return 4 * self.cols * (self.rows // self.post_lanes)
 
     def to_dict(self) -> dict[str, int | str]:
         """Settings as plain data, for the manifest."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ LONG_AGO = -10**9
 """Before everything: the time of what need not be waited for."""
 BANKS, HALVES = 2, 2
 """Strips, and jobs' activations, that the unit holds."""
-TILES_OF_ROOM = 2
+TILES_OF_ROOM = 4
 """Whole tiles of results that have room behind the array."""
 TILES_AT_ONCE = 3
 """Groups of tokens from which on whole tiles are not looked at one by one."""
@@ -229,11 +230,11 @@ class _Results:
         self.whole = len(self.arrival)  # words of a tile with all its channels
         self.room = TILES_OF_ROOM * self.whole
         self.taken = 0                  # words, since the queue began
-        self.last = self.last_but_one = LONG_AGO    # when the last words of two tiles were taken
+        # When the last words of the tiles were taken that the next one may have to wait for.
+        self.lasts = [LONG_AGO] * TILES_OF_ROOM
         self.turn = LONG_AGO            # of the last word, or what the next one has to wait for
         self.left = LONG_AGO            # when the last beat of the job before left the gearbox
         self.tiles: list[_Tile] = []
-        self.even: tuple | None = None  # see pace()
         self.wholes = TILES_OF_ROOM     # so many tiles were whole, without one in between
         self.queues: dict[int, _Queued] = {}
 
@@ -257,7 +258,6 @@ class _Results:
 
     def tile(self, end: int, words: int) -> None:
         """Take the words of a tile whose last column was in cycle ``end``."""
-        self._record()
         if self.service:
             found = _Tile(self.taken, end, self.queued, self.turn)
             last = found.time(words - 1)
@@ -277,50 +277,41 @@ class _Results:
         self.tiles.append(found)
         if len(self.tiles) > 4 * self.room:
             del self.tiles[:-2 * self.room]
-        self.last_but_one, self.last = self.last, last
+        self.lasts = [*self.lasts[1:], last]
         self.taken += words
         self.words += words
         self.wholes = self.wholes + 1 if words == self.whole else 0
 
-    def pace(self, tiles: int, end: int, step: int, before: int) -> None:
-        """Three or more whole tiles were taken, no word waiting for another.
+    def run(self, tiles: int, kept: Sequence[tuple[int, int]], lasts: list[int],
+            turn: int) -> None:
+        """Whole tiles were taken.
 
-        The last one ended in cycle ``end``, ``step`` after its predecessor, and that one ``before``
-        after its own.
+        Parameters
+        ----------
+        tiles : int
+            How many.
+        kept : sequence of (int, int)
+            Last column, and the turn of the word before it, of the last ``TILES_OF_ROOM`` of them,
+            or of all.
+        lasts : list of int
+            As the attribute, behind them.
+        turn : int
+            Of their last word.
         """
         self.taken += tiles * self.whole
         self.words += tiles * self.whole
-        self.wholes = TILES_OF_ROOM
-        self.turn, self.last = end + self.queued.turns[-1], end + self.queued.taken[-1]
-        self.last_but_one = self.last - step
-        self.even = (end, step, before, self.turn, self.queued)
-
-    def run(self, tiles: int, ends: tuple[int, int], lasts: tuple[int, int],
-            turns: tuple[int, int, int]) -> None:
-        """Whole tiles were taken: last columns and last words of two, the turns of three."""
-        self.taken += tiles * self.whole
-        self.words += tiles * self.whole
         self.wholes += tiles
-        self.last_but_one, self.last = lasts
-        self.turn = turns[-1]
-        self.even = None
-        self._keep(ends, turns[:2], self.queued)
-
-    def _keep(self, ends: tuple[int, int], turns: tuple[int, int], queued: _Queued) -> None:
-        self.tiles = [_Tile(self.taken - 2 * self.whole, ends[0], queued, turns[0]),
-                      _Tile(self.taken - self.whole, ends[1], queued, turns[1])]
-
-    def _record(self) -> None:
-        """Make the records that :meth:`pace` left out."""
-        if self.even is not None:
-            (end, step, before, turn, queued), self.even = self.even, None
-            self._keep((end - step, end), (turn - step - before, turn - step), queued)
+        self.lasts, self.turn = lasts, turn
+        if tiles >= TILES_OF_ROOM:
+            self.tiles.clear()
+        first = self.taken - len(kept) * self.whole
+        self.tiles += [_Tile(first + place * self.whole, end, self.queued, before)
+                       for place, (end, before) in enumerate(kept)]
 
     def room_for(self, words: int) -> int:
         """Cycle in which the last word is taken whose room so many more words need."""
         if words == self.whole and self.wholes >= TILES_OF_ROOM:
-            return self.last_but_one
-        self._record()
+            return self.lasts[0]
         wanted = self.taken + words - self.room - 1
         if wanted < 0:
             return LONG_AGO
@@ -450,8 +441,6 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             loader = max(loader + timing.PACKET_START, 0) + table + timing.PACKET_END
         loads = job.loads(shape)
         results.begin_job(raw=job.raw)
-        tail, taken = results.queued.turns[-1], results.queued.taken[-1]
-        apart = whole * results.service
         known_from = max(next_walk, seen)           # a job, by the walk
         outputs_left = job.outputs
         for strip, kept in enumerate(job.columns):
@@ -485,43 +474,25 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             # The others: only the array and the results can hold them up.
             many = results.service and words == whole and groups >= TILES_AT_ONCE
             least = max(columns, spacing, apart_begins)
-            if many and apart <= least and results.turn + apart <= begin + columns + tail:
-                # No word waits for another, so that each tile keeps ``least`` from the one before
-                # and ``room`` from the second before: its steps alternate from the second on.
-                room = columns + taken + timing.ROOM
-                first = max(least, results.last + timing.ROOM - begin)
-                second = max(least, room - first)
-                third = max(least, room - second)
-                pairs, odd = divmod(groups - 2, 2)
-                length = first + pairs * (second + third) + odd * second
-                step, before = (second, third if pairs else first) if odd else (third, second)
-                waits = ((first > columns) + pairs * ((second > columns) + (third > columns))
-                         + odd * (second > columns))
-                begin += length
-                offer, end = begin - step + timing.WALK_NEXT, begin + columns
-                other += waits
-                stalled += length - (groups - 1) * columns - waits
-                results.pace(groups, end, step, before)
-            else:
-                results.tile(end, words)
-                done = 1
-                if many:
-                    offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
-                                                             least)
+            results.tile(end, words)
+            done = 1
+            while done < groups:
+                if many and results.wholes >= TILES_OF_ROOM - 1:    # no smaller tile to wait for
+                    offer, begin, waits, held = _whole_tiles(results, begin, columns,
+                                                             groups - done, least)
                     end = begin + columns
                     other += waits
                     stalled += held - waits
-                    done = groups
-                while done < groups:
-                    offer = begin + timing.WALK_NEXT
-                    begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
-                                results.room_for(words) + timing.ROOM)
-                    if begin > end:
-                        other += 1
-                        stalled += begin - end - 1
-                    end = begin + columns
-                    results.tile(end, words)
-                    done += 1
+                    break
+                offer = begin + timing.WALK_NEXT
+                begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
+                            results.room_for(words) + timing.ROOM)
+                if begin > end:
+                    other += 1
+                    stalled += begin - end - 1
+                end = begin + columns
+                results.tile(end, words)
+                done += 1
             idle_from = end + 1
             active += columns * groups
             bank_free = [bank_free[1], end + freed]
@@ -538,7 +509,7 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
 
 def _whole_tiles(results: _Results, begin: int, columns: int, count: int, least: int,
                  ) -> tuple[int, int, int, int]:
-    """Two or more tiles behind one of the same strip, all with every channel.
+    """Tiles behind one of the same strip; they and those they may wait for have every channel.
 
     Begins are ``least`` apart, or more. They go through ``results`` as well.
 
@@ -554,34 +525,35 @@ def _whole_tiles(results: _Results, begin: int, columns: int, count: int, least:
     to_turn, to_taken = columns + turns[-1], columns + taken[-1]
     apart = results.whole * service                 # of two tiles' last turns, at least
     near += apart - service                         # from a tile's last turn to the next last word
-    easy = apart <= least and to_taken + timing.ROOM <= 2 * least
-    turn, last, before = results.turn, results.last, results.last_but_one
-    previous = turn_1 = turn_2 = LONG_AGO           # of the tile before, and the one before that
+    easy = apart <= least and to_taken + timing.ROOM <= TILES_OF_ROOM * least
+    turn, lasts = results.turn, results.lasts
+    kept: list[tuple[int, int]] = []
     left, waits, held = count, 0, 0
     while left:
-        if (easy and turn == begin + to_turn and last == begin + to_taken
-                and before + timing.ROOM <= begin + least):
+        if (easy and turn == begin + to_turn and lasts[-1] == begin + to_taken
+                and all(last + timing.ROOM <= begin + place * least
+                        for place, last in enumerate(lasts, 1))):
             step, same = least, True                # nothing but the array's pace from here on
-            next_turn, next_last = turn + step, last + step
+            next_turn, next_last = turn + step, lasts[-1] + step
         else:
-            step = max(begin + least, before + timing.ROOM) - begin
+            step = max(begin + least, lasts[0] + timing.ROOM) - begin
             next_turn = max(begin + step + to_turn, turn + apart)
             next_last = max(begin + step + to_taken, turn + near)
             # Does all that the next step depends on move by this one? Then so do all further ones.
-            same = next_turn - turn == next_last - last == last - before == step
+            same = (next_turn - turn == next_last - lasts[-1] == step
+                    and all(late - early == step for early, late in pairwise(lasts)))
         run = left if same else 1
-        more = (run - 1) * step
-        previous, begin = begin + more, begin + step + more
-        turn_2 = turn_1 if run == 1 else turn + more - step
-        turn_1, turn = turn + more, next_turn + more
-        before, last = last + more, next_last + more
+        new = range(max(0, run - TILES_OF_ROOM), run)
+        kept += [(begin + (tile + 1) * step + columns, turn + tile * step) for tile in new]
+        lasts = lasts[run:] + [next_last + tile * step for tile in new]
+        turn = next_turn + (run - 1) * step
+        begin += run * step
         if step > columns:
             waits += run
             held += run * (step - columns)
         left -= run
-    results.run(count, (previous + columns, begin + columns), (before, last),
-                (turn_2, turn_1, turn))
-    return previous + timing.WALK_NEXT, begin, waits, held
+    results.run(count, kept[-TILES_OF_ROOM:], lasts, turn)
+    return begin - step + timing.WALK_NEXT, begin, waits, held
 
 
 def _table_cycles(bus_bytes: int) -> int:

@@ -13,7 +13,7 @@ def test_the_reference_build():
         "queue_depth": 4, "block_inputs": 16, "weight_bits": 8, "target": "generic"}
     assert config.bus_bytes == 8
     assert config.max_blocks == 96
-    assert config.result_words == 2 * 12 * 3
+    assert config.result_words == 4 * 12 * 3
     assert config.sum_bits == 26
 
 
@@ -41,8 +41,8 @@ def test_blocks_round_up(max_k, block_inputs, blocks):
 
 
 @pytest.mark.parametrize(("rows", "cols", "lanes", "words"), [
-    (3, 5, 1, 30), (3, 5, 3, 10), (8, 4, 2, 32), (1, 1, 1, 2)])
-def test_results_of_two_tiles_are_held(rows, cols, lanes, words):
+    (3, 5, 1, 60), (3, 5, 3, 20), (8, 4, 2, 64), (1, 1, 1, 4)])
+def test_results_of_four_tiles_are_held(rows, cols, lanes, words):
     assert ArrayConfig(rows=rows, cols=cols, lanes=lanes).result_words == words
 
 
