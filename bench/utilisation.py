@@ -1,8 +1,8 @@
 """Utilisation of the array on real pruned layers, in RTL: ``python -m bench.utilisation``.
 
 All 36 Linears of MiniLM's encoder with the integers that really enter them, through the generated
-Verilog in one queue without a pause, and each alone. Every output is compared with the integer oracle,
-every counter with the cycle model.
+Verilog in one queue without a pause, and each alone. Every output is compared with the integer
+oracle, every counter with the cycle model.
 """
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ COMPRESSIONS = (1.0, 2.0, 3.0, 5.0)
 TOKENS = 128
 P = 24
 STEPS = 8
-"""Training steps behind the one-shot prune. Scores are not what is measured here: masks are balanced
-by strip, so that cycles hardly depend on training."""
+"""Training steps behind the one-shot prune. Scores are not what is measured here: masks are
+balanced by strip, so that cycles hardly depend on training."""
 SEED = 1
 KINDS = ("queue", "alone", "k3072")
 WIDE = (768, 3072)
@@ -250,7 +250,8 @@ def measure(row: Row, asked: Mapping[str, Any], folder: Path | None, folders: Fo
         table = sorted(rows.values(), key=lambda one: (order.get(one["row"], len(order)),
                                                        one["row"]))
         write_json(folders.results / "utilisation.json", {
-            "model": f"{MODEL_NAME}: the Linear layers of its encoder, {TOKENS} tokens of {TASK_NAME}",
+            "model": f"{MODEL_NAME}: the Linear layers of its encoder, {TOKENS} tokens of "
+                     f"{TASK_NAME}",
             "pruning": f"one shot, magnitude times input, columns of p = {P}, balanced by strip, "
                        f"survivors refit, {STEPS} training steps; not scored",
             "bars": bars(table), "rows": table}, indent=1)

@@ -1,9 +1,10 @@
 """Two layers on two units, the result port of one wired to the activation port of the other.
 
-A result stream is a valid activation stream: same order of words, same packing, TLAST at a job's end.
-So nothing lies between the units, and the host never sees what passes. The first layer's results
-must be bytes on the scale on which the second one reads its inputs: for a feed-forward block, the
-table's scale and zero point are those of the second matrix, whose bias has the zero point folded in.
+A result stream is a valid activation stream: same order of words, same packing, TLAST at a job's
+end. So nothing lies between the units, and the host never sees what passes. The first layer's
+results must be bytes on the scale on which the second one reads its inputs: for a feed-forward
+block, the table's scale and zero point are those of the second matrix's inputs, in whose bias the
+zero point is folded.
 """
 import json
 import shutil

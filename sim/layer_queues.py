@@ -1,8 +1,8 @@
 """Packed layers through the generated Verilog, queue after queue, every output compared.
 
 A queue is any number of layers, one after the other without a pause, each with activations of its
-own; layers whose tokens do not fit the activation buffer become several jobs. One simulation runs all
-queues of a call, each on the idle unit.
+own; layers whose tokens do not fit the activation buffer become several jobs. One simulation runs
+all queues of a call, each on the idle unit.
 """
 import json
 import shutil
@@ -95,7 +95,7 @@ class QueueRun:
         return self.ideal_cycles / (self.ideal_cycles + self.load_cycles)
 
     def problems(self) -> list[str]:
-        """Everything in which bench, unit, cycle model and oracle disagree; empty if all is well."""
+        """Everything in which bench, unit, cycle model and oracle disagree: nothing, it is hoped."""
         found = {
             "mismatches": (0, self.mismatches),
             "cycles by the unit's counters": (self.cycles, self.counted_cycles),

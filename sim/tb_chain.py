@@ -1,4 +1,4 @@
-"""Bench of two units, one behind the other: Python describes the jobs, the bench's players do the rest.
+"""Bench of two units, one behind the other: Python describes jobs, the bench plays the streams.
 
 Reads ``plan.json`` in the working directory; the players' files lie beside it, the recorders' come
 there. Writes ``outcome.json``.

@@ -1,9 +1,9 @@
 """Bench of the cycle model: queues of jobs one after the other, and what the counters showed.
 
 Reads ``queues.json`` in the working directory: for each queue its jobs, how many of them are pushed
-before the first beat, how many cycles lie between two looks for a place for another (``poll``), pauses,
-and the names of the stream files beside it. Writes ``cycles.json``, and each queue's recorded results
-under the name that it gives.
+before the first beat, how many cycles lie between two looks for a place for another (``poll``),
+pauses, and the names of the stream files beside it. Writes ``cycles.json``, and each queue's
+recorded results under the name that it gives.
 """
 import json
 import os

@@ -1,4 +1,4 @@
-"""A feed-forward block on two units in RTL, one's result port wired to the other's activation port."""
+"""A feed-forward block on two units in RTL, results wired to activations."""
 import math
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ CONFIGS = {
     "1x1": ArrayConfig(rows=1, cols=1, max_k=20, act_words=60, bus_bits=32, queue_depth=1),
 }
 SHAPES = {
-    # K, hidden, N, M: multiples of nothing; one of each; every strip and group whole; one token more.
+    # K, hidden, N, M: multiples of nothing; one of each; whole strips and groups; a token more.
     "ragged": (29, 47, 23, 17), "single": (1, 1, 1, 1), "whole": (16, 60, 20, 40),
     "last_lane": (13, 41, 16, 16),
 }
