@@ -95,7 +95,7 @@ class QueueRun:
         return self.ideal_cycles / (self.ideal_cycles + self.load_cycles)
 
     def problems(self) -> list[str]:
-        """Everything in which bench, unit, cycle model and oracle disagree: nothing, it is hoped."""
+        """In what bench, unit, cycle model and oracle disagree: in nothing, if all is well."""
         found = {
             "mismatches": (0, self.mismatches),
             "cycles by the unit's counters": (self.cycles, self.counted_cycles),
