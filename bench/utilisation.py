@@ -34,7 +34,7 @@ from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
 from sparseloom.sim.progress import progress_bars
 
 ROOT = Path(__file__).resolve().parents[1]
-ARRAYS = ((8, 8), (12, 12))
+ARRAYS = ((12, 12), (8, 8))
 COMPRESSIONS = (1.0, 2.0, 3.0, 5.0)
 """1 is the dense model on the same RTL."""
 TOKENS = 128
@@ -237,7 +237,7 @@ def measure(row: Row, asked: Mapping[str, Any], folder: Path | None, folders: Fo
     task = progress.add_task("Verilog and its simulator, kept for the next run", total=None)
     began = time.perf_counter()
     runs = run_layer_queues(queues, row.config(), cache=folders.root / "build/sim-cache",
-                            progress=progress, title=f"{row.name} in RTL",
+                            long_run=True, progress=progress, title=f"{row.name} in RTL",
                             built=lambda: progress.remove_task(task))
     found = {"row": row.name, **record(asked, queues, runs),
              "seconds": round(time.perf_counter() - began, 1), "machine": processor(),

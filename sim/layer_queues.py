@@ -116,7 +116,8 @@ class QueueRun:
 
 def run_layer_queues(queues: Mapping[str, LayerQueue], config: ArrayConfig, *, poll: int = POLL,
                      folder: Path | None = None, cache: Path | None = None,
-                     progress: Progress | None = None, title: str = "layers in RTL",
+                     long_run: bool = False, progress: Progress | None = None,
+                     title: str = "layers in RTL",
                      built: Callable[[], object] | None = None) -> list[QueueRun]:
     """Run queues of layers through the generated Verilog.
 
@@ -133,6 +134,8 @@ def run_layer_queues(queues: Mapping[str, LayerQueue], config: ArrayConfig, *, p
         Keep the simulation's data there; by default it is deleted where no output differs.
     cache : Path, optional
         As in :func:`~sparseloom.sim.build.build_simulator`.
+    long_run : bool
+        As there: for millions of cycles.
     progress : rich Progress, optional
         Gets a task ``title`` that counts result bytes.
     built : callable, optional
@@ -161,7 +164,7 @@ def run_layer_queues(queues: Mapping[str, LayerQueue], config: ArrayConfig, *, p
     sizes = {name: [split_tokens(len(x), inputs=layer.in_features, config=config)
                     for layer, x in queue] for name, queue in queues.items()}
     simulator = build_simulator(unit_verilog(config, cache), bus_bytes=config.bus_bytes,
-                                cache=cache)
+                                cache=cache, long_run=long_run)
     if built is not None:
         built()
     keep = folder is not None

@@ -40,8 +40,7 @@ def make_block(config: ArrayConfig, shape: str, *, raw: bool = True,
                ) -> tuple[PackedLayer, PackedLayer, np.ndarray]:
     """A seeded feed-forward block, pruned, with GELU between its matrices; activations."""
     inputs, hidden, outputs, tokens = SHAPES[shape]
-    if config.max_k < hidden:
-        hidden = config.max_k
+    inputs, hidden = min(inputs, config.max_k), min(hidden, config.max_k)
     rng = np.random.default_rng([config.rows, config.cols, list(SHAPES).index(shape)])
     p = 5 if hidden % 5 == 0 else 1
     density = 1.0 if shape == "single" else 0.4
@@ -67,8 +66,8 @@ def test_data_is_not_trivial(geometry):
     assert len(np.unique(linear(first, x))) > 30
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "stall"), [
+    ("ragged", 0.0), ("ragged", 0.4), ("single", 0.0), ("whole", 0.4), ("last_lane", 0.0)])
 @pytest.mark.parametrize("geometry", CONFIGS)
 def test_results_are_the_next_units_activations(geometry, shape, stall):
     config = CONFIGS[geometry]
