@@ -147,12 +147,13 @@ def test_end_to_end(small, capsys):
 
 def test_nothing_chosen(tmp_path, capsys):
     assert main(["--root", str(tmp_path), "--rows", "7"]) == 2
-    assert "error: rows: expected some of 8x8-1x-queue" in capsys.readouterr().err
+    assert "error: rows: expected some of 12x12-1x-queue" in capsys.readouterr().err
 
 
 def test_wide_layer():
     layer, x = module.wide_layer(2.0)
     assert (layer.out_features, layer.in_features, layer.raw) == (768, 3072, True)
-    assert layer.density == 0.5 and x.shape == (128, 3072) and np.ptp(x) == 255
+    assert layer.density == 0.5 and x.shape == (128, 3072)
+    assert (x.min(), x.max()) == (-128, 127)
     assert len(np.unique(layer.weights)) > 200
     assert replace(layer, name="again").p == 24
