@@ -99,6 +99,16 @@ def test_pauses_reach_the_wires():
     assert cycles[0] < cycles[1]
 
 
+def test_the_second_unit_holds_the_first_up():
+    """Few inputs before, many behind: both halves of the second unit fill, and nothing is lost."""
+    config, rng = CONFIGS["3x5"], np.random.default_rng(3)
+    first = random_layer(rng, name="ffn1", inputs=2, outputs=60, density=1.0, lut=True)
+    second = replace(random_layer(rng, name="ffn2", inputs=60, outputs=60, density=1.0, raw=True),
+                     input_scale=first.lut_scale, input_zero_point=first.lut_zero_point)
+    run = run_chain(first, second, random_acts(rng, 32, 2), config)
+    assert run.exact and run.jobs > 4 and run.link_waits > 500
+
+
 def test_a_wrong_byte_on_the_wires_is_told(monkeypatch):
     """The oracle's first layer is bent, since the unit cannot be."""
     config = CONFIGS["3x5"]
