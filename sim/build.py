@@ -24,8 +24,9 @@ CACHE_VARIABLE = "SPARSELOOM_CACHE"
 VERILATOR_FLAGS = ("-O3", "-fno-merge-cond-motion", "--x-assign", "fast", "--x-initial", "fast",
                    "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
                    "--output-split", "20000")
-# -O2 simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
 COMPILER_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+# Simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
+LONG_RUN_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ def cache_folder() -> Path:
 
 
 def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
-                    cache: Path | None = None, bench: Path = BENCH) -> Build:
+                    cache: Path | None = None, bench: Path = BENCH,
+                    long_run: bool = False) -> Build:
     """The simulator of a unit's Verilog, compiled unless the cache has it.
 
     Any number of processes may ask for one at the same time; one of them compiles.
@@ -70,6 +72,8 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         :func:`cache_folder` by default.
     bench : Path
         Verilog with module ``bench``, the top.
+    long_run : bool
+        Compiled for millions of cycles, kept apart.
 
     Raises
     ------
@@ -79,7 +83,8 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         If Verilator or the compiler refuse; the message names their log.
     """
     environment = tool_environment()
-    recipe = _recipe(verilog, bus_bytes, waves, bench)
+    flags = LONG_RUN_FLAGS if long_run else COMPILER_FLAGS
+    recipe = _recipe(verilog, bus_bytes, waves, bench, flags)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     cache = cache or cache_folder()
     final = cache / key
@@ -91,7 +96,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
               tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
             _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
-                     runtime, bench)
+                     runtime, bench, flags)
             Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
             whole = Path(part, "whole")
             whole.mkdir()
@@ -144,7 +149,8 @@ def _versions() -> dict[str, str]:
     return {**found, "g++": compiler.stdout.strip()}
 
 
-def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path) -> dict[str, object]:
+def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
+            flags: tuple[str, ...]) -> dict[str, object]:
     """Everything that the executable depends on."""
     if not verilog.is_file():
         raise InputError(f"{verilog}: expected a Verilog file, found none")
@@ -155,7 +161,7 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path) -> dict[str
         "bench": hashlib.sha256(bench.read_bytes()).hexdigest(),
         "cells": [hashlib.sha256(path.read_bytes()).hexdigest() for path in cell_models(verilog)],
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
-        "flags": [*VERILATOR_FLAGS, *COMPILER_FLAGS],
+        "flags": [*VERILATOR_FLAGS, *flags],
         "libraries": str(cocotb_tools.config.libs_dir),     # the executable's run path
     }
 
@@ -183,7 +189,8 @@ def _lock(cache: Path, key: str) -> Iterator[None]:
 
 
 def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
-             environment: dict[str, str], log: Path, runtime: Path, bench: Path) -> None:
+             environment: dict[str, str], log: Path, runtime: Path, bench: Path,
+             flags: tuple[str, ...]) -> None:
     import cocotb_tools.config
 
     libraries = cocotb_tools.config.libs_dir
@@ -200,7 +207,7 @@ def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
         str(control), str(main), str(bench.resolve()), str(verilog.resolve()),
         *map(str, cell_models(verilog))]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
-            f"VM_TRACE={int(waves)}", *COMPILER_FLAGS]
+            f"VM_TRACE={int(waves)}", *flags]
     with open(log, "w") as out:
         for command in (translate, make):
             if command is make:

@@ -115,6 +115,75 @@ def layer(
         raise typer.Exit(1)
 
 
+@app.command()
+def chain(
+    artefact: Annotated[Path, typer.Argument(show_default=False, help="Artefact folder.")],
+    names: Annotated[tuple[str, str], typer.Option(
+        "--layers", "-l", show_default=False,
+        help="Two layers by their names in the model; the second reads what the first answers.")],
+    tokens: Annotated[int, typer.Option(min=1, max=65535, help="Real tokens to run.")] = 32,
+    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = DEFAULTS.rows,
+    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = DEFAULTS.cols,
+    bus_bits: Annotated[int, typer.Option(
+        help=f"Width of the streams: {', '.join(map(str, BUS_BITS))}.")] = DEFAULTS.bus_bits,
+    lanes: Annotated[int | None, typer.Option(
+        show_default="the largest divisor of ROWS up to 4",
+        help="Results post-processed in a cycle.")] = None,
+    sentences: Annotated[Path | None, typer.Option(
+        show_default="the artefact's own examples",
+        help="Text file, one sentence a line, to take the tokens from.")] = None,
+    stall: Annotated[float, typer.Option(
+        min=0, max=0.99, help="Share of cycles in which each stream pauses, that between the units "
+                              "included.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=1, help="Of the pauses.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Run two layers on two units, the results of one wired to the activations of the other.
+
+    Compares every output, and every byte on the wires, with the integer oracle. Exit code 0 only if
+    none differs.
+    """
+    texts = _sentences(sentences)
+    found = read_artefact(artefact)
+    first, second = (found.layer(name) for name in names)
+    max_k = max(DEFAULTS.max_k, first.in_features, second.in_features)
+    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
+                         act_words=max(DEFAULTS.act_words, max_k))
+    # Only now: these load the model's libraries and the converter to Verilog.
+    from sparseloom.model.capture import capture_activations
+    from sparseloom.sim.chain import check_chain, run_chain
+
+    check_chain(first, second)
+    log = Console(stderr=True)
+    with progress_bars(log) as progress:
+        task = progress.add_task("activations from the model", total=None)
+        x = capture_activations(artefact, first.name, tokens=tokens, sentences=texts)
+        progress.remove_task(task)
+        task = progress.add_task("Verilog and its simulator, kept for the next run", total=None)
+        run = run_chain(first, second, x, config, stall=stall, seed=seed, progress=progress,
+                        built=lambda: progress.remove_task(task))
+    if as_json:
+        typer.echo(json.dumps({**run.as_dict(), "geometry": config.to_dict()}, indent=2))
+    else:
+        table = Table(show_header=False)
+        for label, value in (
+                ("arrays", f"two of {rows} × {cols}"),
+                ("tokens, jobs", f"{run.tokens}, {run.jobs}"),
+                ("cycles", f"{run.cycles:,}"),
+                ("bytes on the wires", f"{run.wire_bytes:,}"),
+                ("  wrong", f"{run.wire_mismatches:,}"),
+                ("outputs compared", f"{run.outputs:,}"),
+                ("  mismatches", f"{run.mismatches:,}"),
+                ("seconds", f"{run.seconds:.1f}")):
+            table.add_row(label, value)
+        Console().print(f"{second.name} behind {first.name}", table, highlight=False, markup=False)
+    if not run.exact:
+        log.print(f"error: {run.mismatches} of {run.outputs} outputs and {run.wire_mismatches} of "
+                  f"{run.wire_bytes} bytes on the wires differ; the run is kept in {run.folder}",
+                  highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(1)
+
+
 def straddle_cost(packed: PackedLayer, cols: int) -> float:
     """Columns that the strips run over those that the blocks store; 1 where C divides p."""
     stored = int(packed.column_mask().sum()) * packed.p

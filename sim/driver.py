@@ -42,41 +42,21 @@ class Packet:
     cause: int
 
 
-class Unit:
-    """The unit in a bench: clock, reset, registers, streams.
+class Control:
+    """The registers of a unit in a bench, and jobs through them.
 
     Parameters
     ----------
     dut
-        The top of ``bench.v``.
+        The bench; its clock runs already.
+    prefix : str
+        Of the bench's AXI4-Lite ports that lead to the unit.
     """
 
-    def __init__(self, dut: Any):
+    def __init__(self, dut: Any, prefix: str = "s_axil"):
         self.dut = dut
-        self.bus_bytes = len(dut.s_axis_acts_tkeep)
-        self.sent = {"weights": int(dut.weight_packets.value), "acts": int(dut.act_packets.value)}
-        dut.aresetn.value = 0
-        dut.play.value = 0
-        for name, value in (("seed", 1), ("packets", 1), ("gap_weights", 0), ("gap_acts", 0),
-                            ("gap_results", 0)):
-            getattr(dut, name).value = value
-        Clock(dut.aclk, CLOCK_NS, unit="ns").start()
-        attach = {"clock": dut.aclk, "reset": dut.aresetn, "reset_active_level": False}
-        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), **attach)
-        self.weights = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_weights"), **attach)
-        self.acts = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_acts"), **attach)
-        self.results = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_results"), **attach)
-
-    async def reset(self, cycles: int = 4) -> None:
-        """Hold reset; the drivers drop what they were sending."""
-        self.dut.aresetn.value = 0
-        await ClockCycles(self.dut.aclk, cycles)
-        for stream in (self.weights, self.acts, self.results):
-            stream.clear()
-        self.sent = {"weights": int(self.dut.weight_packets.value),
-                     "acts": int(self.dut.act_packets.value)}
-        self.dut.aresetn.value = 1
-        await ClockCycles(self.dut.aclk, 2)
+        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, prefix), dut.aclk, dut.aresetn,
+                                       reset_active_level=False)
 
     async def cycles(self, count: int) -> None:
         """Let cycles pass."""
@@ -158,6 +138,42 @@ class Unit:
             if not (await self.read("STATUS"))["clearing"]:
                 return count
         raise AssertionError(f"still clearing after {limit} readings of STATUS")
+
+
+class Unit(Control):
+    """The unit in a bench: clock, reset, registers, streams.
+
+    Parameters
+    ----------
+    dut
+        The top of ``bench.v``.
+    """
+
+    def __init__(self, dut: Any):
+        self.bus_bytes = len(dut.s_axis_acts_tkeep)
+        self.sent = {"weights": int(dut.weight_packets.value), "acts": int(dut.act_packets.value)}
+        dut.aresetn.value = 0
+        dut.play.value = 0
+        for name, value in (("seed", 1), ("packets", 1), ("gap_weights", 0), ("gap_acts", 0),
+                            ("gap_results", 0)):
+            getattr(dut, name).value = value
+        Clock(dut.aclk, CLOCK_NS, unit="ns").start()
+        super().__init__(dut)
+        attach = {"clock": dut.aclk, "reset": dut.aresetn, "reset_active_level": False}
+        self.weights = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_weights"), **attach)
+        self.acts = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_acts"), **attach)
+        self.results = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_results"), **attach)
+
+    async def reset(self, cycles: int = 4) -> None:
+        """Hold reset; the drivers drop what they were sending."""
+        self.dut.aresetn.value = 0
+        await ClockCycles(self.dut.aclk, cycles)
+        for stream in (self.weights, self.acts, self.results):
+            stream.clear()
+        self.sent = {"weights": int(self.dut.weight_packets.value),
+                     "acts": int(self.dut.act_packets.value)}
+        self.dut.aresetn.value = 1
+        await ClockCycles(self.dut.aclk, 2)
 
     # Streams
 

@@ -31,6 +31,7 @@ from sparseloom.model.reference import linear
 from sparseloom.sim.beats import read_beats, write_beats
 from sparseloom.sim.build import build_simulator, cache_folder
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.progress import ResultWatch
 from sparseloom.sim.run import WAVES, replay_command, run_bench
 
 MAX_TOKENS = 0xFFFF
@@ -208,7 +209,7 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
     beats = _write_plan(folder, layer, x, sizes, config, stall, seed)
     total = sum(result_bytes(tokens=size, outputs=layer.out_features, rows=config.rows,
                              raw=layer.raw) for size in sizes)
-    with _Watch(folder, f"{layer.name} in RTL", total, config.bus_bytes, progress):
+    with ResultWatch(folder, f"{layer.name} in RTL", total, config.bus_bytes, progress):
         outcomes = run_bench(build, folder, module="sparseloom.sim.tb_layer", waves=waves)
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
     if failures:
@@ -306,37 +307,3 @@ def _results(layer: PackedLayer, folder: Path, sizes: list[int], config: ArrayCo
     except InputError as error:
         raise SimulationError(f"layer {layer.name}: {error}; to run it again: "
                               f"{replay_command(folder)}") from None
-
-
-class _Watch:
-    """Shows progress by the recorder's file, from a thread."""
-
-    def __init__(self, folder: Path, title: str, total: int, bus_bytes: int,
-                 progress: Progress | None):
-        self.file, self.progress = folder / "results.hex", progress
-        self.share = bus_bytes / (2 * (4 + bus_bytes) + 1)    # result bytes per byte of the file
-        self.stop = threading.Event()
-        self.thread = None
-        self.total = total
-        if progress is not None:
-            self.task = progress.add_task(title, total=total)
-            self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        if self.thread:
-            self.thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self.stop.set()
-        if self.thread and self.progress is not None:
-            self.thread.join()
-            if kind is None:
-                self.progress.update(self.task, completed=self.total)
-
-    def _watch(self):
-        assert self.progress is not None
-        while not self.stop.wait(0.5):
-            if self.file.is_file():
-                size = self.file.stat().st_size * self.share
-                self.progress.update(self.task, completed=min(self.total, int(size)))

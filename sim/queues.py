@@ -285,8 +285,9 @@ def _write(folder: Path, number: int, queue: Queue) -> dict:
     write_beats(folder / files["acts"], acts, config.bus_bytes)
     slow = 1 + max(queue.gaps.values()) // 8
     return {**files, "jobs": jobs, "early": queue.early, "wait": queue.wait,
-            "late_wait": queue.late_wait, "gaps": queue.gaps, "seed": 1 + queue.seed,
-            "limit": slow * (20_000 + 10 * size)}
+            "late_wait": queue.late_wait, "poll": 1, "quiet": 0, "gaps": queue.gaps,
+            "seed": 1 + queue.seed, "limit": slow * (20_000 + 10 * size),
+            "results": f"results{number}.hex"}
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """Bench of the cycle model: queues of jobs one after the other, and what the counters showed.
 
 Reads ``queues.json`` in the working directory: for each queue its jobs, how many of them are pushed
-before the first beat, pauses, and the names of the stream files beside it. Writes ``cycles.json``.
+before the first beat, how many cycles lie between two looks for a place for another (``poll``),
+pauses, and the names of the stream files beside it. Writes ``cycles.json``, and each queue's
+recorded results under the name that it gives.
 """
 import json
 import os
@@ -14,6 +16,8 @@ from sparseloom.sim.driver import Job, Unit, wait_for
 QUEUES, CYCLES = "queues.json", "cycles.json"
 PLAYED = {"weights": "weights.bin", "acts": "acts.bin"}
 """Files that the player of ``bench.v`` opens."""
+RECORDED = "results.hex"
+"""The file of its recorder."""
 
 
 @cocotb.test()
@@ -43,7 +47,7 @@ async def run_queue(dut, unit: Unit, queue: dict) -> dict:
     async def push(batch: list[Job], wait: int) -> None:
         for job in batch:
             await unit.cycles(wait)
-            await unit.push_when_free(job, poll=1)
+            await unit.push_when_free(job, poll=queue["poll"])
             await unit.cycles(1)                    # the bench notes it with this edge
             pushes.append(int(dut.write_cycle.value))
 
@@ -57,6 +61,8 @@ async def run_queue(dut, unit: Unit, queue: dict) -> dict:
     await late
     while (await unit.read("STATUS"))["busy"]:
         await unit.cycles(1)
+    beats = int(dut.result_beats.value)
+    await unit.cycles(queue["quiet"])
     start = int(dut.offer_cycle.value)
     found = {
         "pushes": [cycle - start for cycle in pushes], "counters": await unit.counters(),
@@ -64,7 +70,10 @@ async def run_queue(dut, unit: Unit, queue: dict) -> dict:
         "stalls": {"weights": int(dut.weight_stalls.value), "acts": int(dut.act_stalls.value),
                    "results": int(dut.result_stalls.value)},
         "error": (await unit.read("ERROR"))["cause"], "violations": unit.violations(),
+        "beats": {"weights": int(dut.weight_beats.value), "acts": int(dut.act_beats.value),
+                  "results": beats, "late": int(dut.result_beats.value) - beats},
     }
     dut.play.value = 0
-    await unit.cycles(4)
+    await unit.cycles(4)                            # the recorder closes its file
+    os.replace(RECORDED, queue["results"])
     return found

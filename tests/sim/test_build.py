@@ -23,7 +23,7 @@ def compiled(monkeypatch):
     """Counts compilations instead of doing them."""
     calls = []
 
-    def compile_(part, verilog, bus_bytes, waves, environment, log, runtime, bench):
+    def compile_(part, verilog, bus_bytes, waves, environment, log, runtime, bench, flags):
         calls.append((bus_bytes, waves, threading.get_ident()))
         (part / "bench").write_text(f"{bus_bytes} {waves}")
 
@@ -43,7 +43,8 @@ def test_what_changes_the_simulator_changes_the_key(verilog, compiled, tmp_path,
     cache = tmp_path / "cache"
     folders = {build_simulator(verilog, bus_bytes=8, cache=cache).folder,
                build_simulator(verilog, bus_bytes=4, cache=cache).folder,
-               build_simulator(verilog, bus_bytes=8, waves=True, cache=cache).folder}
+               build_simulator(verilog, bus_bytes=8, waves=True, cache=cache).folder,
+               build_simulator(verilog, bus_bytes=8, long_run=True, cache=cache).folder}
     monkeypatch.setattr(module, "COMPILER_FLAGS", ("OPT_FAST=-O3",))
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
     monkeypatch.setattr(module, "_versions", lambda: {"verilator": "9"})
@@ -53,7 +54,7 @@ def test_what_changes_the_simulator_changes_the_key(verilog, compiled, tmp_path,
     other = tmp_path / "other_bench.v"
     other.write_text("module bench; endmodule\n")
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache, bench=other).folder)
-    assert len(folders) == len(compiled) == 7
+    assert len(folders) == len(compiled) == 8
 
 
 def test_at_the_same_time(verilog, compiled, tmp_path):

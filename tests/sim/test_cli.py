@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from sparseloom.model.packed.artefact import write_artefact
+from sparseloom.sim import chain as chain_module
 from sparseloom.sim import console
 from sparseloom.sim import layer as layer_module
 from sparseloom.sim.cli import straddle_cost
 from tests.layers import random_acts, random_layer
+from tests.sim.test_chained import CONFIGS, make_block
 
 BUILD = ["--rows", "3", "--cols", "5", "--max-k", "45", "--act-words", "100", "--bus-bits", "32",
          "--block-inputs", "8", "--queue-depth", "2"]
@@ -30,9 +32,9 @@ def artefact(tmp_path, monkeypatch):
     return tmp_path, asked
 
 
-def call(monkeypatch, capsys, *words):
+def call(monkeypatch, capsys, *words, command="layer"):
     """Exit code, standard output and errors of the command."""
-    monkeypatch.setattr("sys.argv", ["sparseloom", "sim", "layer", *map(str, words)])
+    monkeypatch.setattr("sys.argv", ["sparseloom", "sim", command, *map(str, words)])
     with pytest.raises(SystemExit) as left:
         console.main()
     shown = capsys.readouterr()
@@ -102,6 +104,46 @@ def test_a_damaged_artefact(artefact, monkeypatch, capsys):
     path.write_bytes(path.read_bytes()[:-7])
     code, _, err = call(monkeypatch, capsys, folder, "-l", "encoder.0.key")
     assert code == 2 and err.startswith("error: artefact") and err.count("\n") == 1
+
+
+@pytest.fixture
+def block(tmp_path, monkeypatch):
+    """An artefact with a small feed-forward block, and a small unit whatever its defaults are."""
+    first, second, x = make_block(CONFIGS["3x5"], "ragged")
+    write_artefact(tmp_path, [first, second], {})
+    monkeypatch.setattr("sparseloom.model.capture.capture_activations",
+                        lambda folder, name, *, tokens, sentences: x[:tokens])
+    run = chain_module.run_chain
+    monkeypatch.setattr(chain_module, "run_chain", lambda first, second, x, config, **settings: run(
+        first, second, x, CONFIGS["3x5"], **settings))
+    return tmp_path
+
+
+def test_chain(block, monkeypatch, capsys):
+    words = (block, "--layers", "ffn1", "ffn2", "--tokens", 8)
+    code, out, err = call(monkeypatch, capsys, *words, command="chain")
+    assert code == 0, err
+    assert "ffn2 behind ffn1" in out and "bytes on the wires" in out and "423" in out
+    code, out, err = call(monkeypatch, capsys, *words, "--stall", 0.3, "--json", command="chain")
+    assert code == 0, err
+    found = json.loads(out)
+    # Three groups of three tokens, one of them of two; 47 hidden channels.
+    assert (found["wire_bytes"], found["outputs"], found["exact"]) == (9 * 47, 8 * 23, True)
+
+
+def test_chain_of_what_does_not_fit(block, monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, block, "-l", "ffn2", "ffn1", command="chain")
+    assert code == 2
+    assert err == ("error: layer ffn2, raw: expected int8 results for the next layer, found int32 "
+                   "sums\n")
+
+
+def test_a_chain_with_a_mismatch_is_exit_code_1(block, monkeypatch, capsys):
+    real = chain_module.linear
+    monkeypatch.setattr(chain_module, "linear", lambda *a: real(*a) ^ 1)
+    code, out, err = call(monkeypatch, capsys, block, "-l", "ffn1", "ffn2", command="chain")
+    assert code == 1 and "mismatches" in out
+    assert "outputs and 799 of 846 bytes on the wires differ" in err
 
 
 def test_straddle_cost():
