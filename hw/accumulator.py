@@ -44,7 +44,7 @@ class Accumulator(wiring.Component):
         if target not in self.BODIES:
             raise ValueError(f"target must be one of {', '.join(self.BODIES)}, not {target!r}")
         self._body = self.BODIES[target]
-        self._carry = carry
+        self.has_carry = carry
         super().__init__({
             "product": In(signed(product_bits)), "first": In(1), "total": Out(signed(sum_bits)),
             **({"carry": In(1)} if carry else {}),
@@ -59,7 +59,7 @@ class Accumulator(wiring.Component):
 
     def _generic(self, m, total):
         """An adder that synthesis infers, with a multiplexer in front."""
-        return self.product + Mux(self.first, 0, total) + (self.carry if self._carry else 0)
+        return self.product + Mux(self.first, 0, total) + (self.carry if self.has_carry else 0)
 
     def _ecp5(self, m, total):
         """A carry chain of CCU2C, each of which adds two bits.
@@ -70,7 +70,7 @@ class Accumulator(wiring.Component):
         ripple mode of a slice). Synthesis would put a multiplexer in front of the chain. ``carry``
         enters in a bit of its own below the others: ``0x000A`` passes nothing on, and makes A.
         """
-        extra = int(self._carry)
+        extra = int(self.has_carry)
         width = len(total) + extra
         pairs = -(-width // 2)
         product, old, new = Signal(signed(2 * pairs)), Signal(2 * pairs), Signal(2 * pairs)
