@@ -82,8 +82,8 @@ class Accumulator(wiring.Component):
             low, high = 2 * pair, 2 * pair + 1
             carry_out = Signal(name=f"carry_{pair}")
             m.submodules[f"add_{pair}"] = Instance(
-                "CCU2C", p_INIT0=Const(0x000A if low < extra else 0xA6AA, 16), p_INIT1=Const(0xA6AA, 16),
-                p_INJECT1_0="NO", p_INJECT1_1="NO", i_CIN=carry,
+                "CCU2C", p_INIT0=Const(0x000A if low < extra else 0xA6AA, 16),
+                p_INIT1=Const(0xA6AA, 16), p_INJECT1_0="NO", p_INJECT1_1="NO", i_CIN=carry,
                 i_A0=product[low], i_B0=old[low], i_C0=self.first, i_D0=Const(1, 1),
                 i_A1=product[high], i_B1=old[high], i_C1=self.first, i_D1=Const(1, 1),
                 o_S0=new[low], o_S1=new[high], o_COUT=carry_out)

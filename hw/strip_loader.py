@@ -44,8 +44,9 @@ class StripLoader(wiring.Component):
     lut_free : In(1)
         The job's table bank is not in use.
     k_write, w_write : Out(write_signature)
-        Input index and ``cols`` weights at ``STRIP_BANKS * column + bank`` (:mod:`~.weight_word`): the banks alternate,
-        so that both together need no more words than ``STRIP_BANKS * max_k``.
+        Input index and ``cols`` weights (words of :mod:`~.weight_word`) at
+        ``STRIP_BANKS * column + bank``: the banks alternate, so that both together need no more
+        words than ``STRIP_BANKS * max_k``.
     param_write : Out(write_signature)
         At ``param bank * param_stride(cols) + output``.
     lut_write : Out(LutWrite)

@@ -1,5 +1,5 @@
 """One column's weights on their way to the array: bytes of the stream to words of the array."""
-from amaranth.hdl import Cat, Value, signed
+from amaranth.hdl import Cat, Const, Value, signed
 from amaranth.lib import data
 
 PAIR_BITS = 9
@@ -38,7 +38,8 @@ def from_stream(packed: Value, cols: int, weight_bits: int) -> Value:
     words = []
     for first in range(0, cols, 2):
         low = packed[4 * first:4 * first + 4]
-        upper = packed[4 * first + 4:4 * first + 8].as_signed() if first + 1 < cols else 0
+        upper = (packed[4 * first + 4:4 * first + 8].as_signed() if first + 1 < cols
+                 else Const(0, signed(4)))
         words += [low, (upper - low[3])[:PAIR_BITS - 4]]
     return Cat(words)
 

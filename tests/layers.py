@@ -41,8 +41,8 @@ def random_layer(rng: np.random.Generator, *, inputs: int, outputs: int, p: int 
     weight = rng.integers(-limit, limit + 1, (outputs, inputs)).astype(np.int8)
     weight[~keep] = 0
     per_output = np.maximum(1, keep.sum(axis=1))
-    # Of uniform weights 73 and 4.3; of activations 74.
-    spread = 74 * (73 if weight_bits == 8 else 4.3) * np.sqrt(per_output)   # of a sum of uniform int8 products
+    # Of a sum of products of uniform integers.
+    spread = 74 * (73 if weight_bits == 8 else 4.3) * np.sqrt(per_output)
     bias = (rng.standard_normal(outputs) * spread / 2).astype(np.int32)
     scale = SPREAD / spread / np.sqrt(1.25) * rng.uniform(0.8, 1.25, outputs)
     exponent = np.floor(np.log2(scale)).astype(int)     # scale = mult / 2**shift
