@@ -46,6 +46,18 @@ def strip_columns(layer: PackedLayer, cols: int) -> list[np.ndarray]:
     return columns
 
 
+def check_weight_bits(layer: PackedLayer, weight_bits: int) -> None:
+    """Refuse a layer for a unit of another width.
+
+    Raises
+    ------
+    InputError
+    """
+    if layer.weight_bits != weight_bits:
+        raise InputError(f"layer {layer.name}, weight_bits: expected {weight_bits}, as the unit "
+                         f"was built, found {layer.weight_bits}")
+
+
 def encode_weights(layer: PackedLayer, *, cols: int, block_inputs: int, tag: int,
                    weight_bits: int = 8) -> bytes:
     """Weight stream of one job: a lut packet if the layer has a table, then every strip.
@@ -68,9 +80,7 @@ def encode_weights(layer: PackedLayer, *, cols: int, block_inputs: int, tag: int
     InputError
         If the unit's ``weight_bits`` differ from the layer's.
     """
-    if layer.weight_bits != weight_bits:
-        raise InputError(f"layer {layer.name}, weight_bits: expected {weight_bits}, as the unit "
-                         f"was built, found {layer.weight_bits}")
+    check_weight_bits(layer, weight_bits)
     header = {"version": spec.STREAM_VERSION, "tag": tag, "weight_bits": weight_bits,
               "cols": cols, "block_inputs": block_inputs, "inputs": layer.in_features}
     packets = []
