@@ -66,7 +66,9 @@ def test_a_layer_answers_what_its_integers_answer(kind, weight_bits):
         if layer.lut is not None:
             step = 1.13 * step + layer.lut_scale
         apart = (found - wanted).abs()
-        assert apart.max() < step and (apart > 0.01 * step).float().mean() < 2e-3
+        # The integers' bias is rounded to the sums' unit, 18 times as coarse with 4 bits.
+        most = 2e-3 if weight_bits == 8 else 2e-2
+        assert apart.max() < step and (apart > 0.01 * step).float().mean() < most
         assert len(wanted.unique()) > 50
 
 
