@@ -91,14 +91,14 @@ class Array(wiring.Component):
                 value = value_q
             return value
 
-        def cell(r, c):
+        def make_cell(r, c):
             common = {"sum_bits": self.sum_bits, "target": self.target,
                       "bel": self.bels.get((r, c))}
             if self.weight_bits == 4 and 2 * c + 1 < self.cols:
                 return PairCell(**common)
             return Cell(weight_bits=self.weight_bits, **common)
 
-        grid = [[cell(r, c) for c in range(len(self.w))] for r in range(self.rows)]
+        grid = [[make_cell(r, c) for c in range(len(self.w))] for r in range(self.rows)]
         first, last = self.first, self.last
         for r, row in enumerate(grid):
             m.d.comb += [

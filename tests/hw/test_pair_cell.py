@@ -57,10 +57,14 @@ def test_sums_each_run_and_keeps_both_while_the_next_one_runs(seed):
     columns = [(x, pair, i == 0, i == len(run_) - 1) for run_ in runs
                for i, (x, pair) in enumerate(run_)]
     ends = [at for at, case in enumerate(columns) if case[3]]
+    # The right sum is seen a cycle after the left, where no other pair lands in that cycle.
+    lag = PairCell.CAPTURE_LATENCY
+    shifts = {end + lag for end in ends if end + 1 not in ends}
     drained = []
 
     async def drive(ctx):
-        for x, pair, first, last in [*columns, *[(55, (3, -4), 0, 0)] * 6]:
+        for at, (x, pair, first, last) in enumerate([*columns, *[(55, (3, -4), 0, 0)] * 6]):
+            ctx.set(dut.shift, at in shifts)
             await column(ctx, dut, x, pair, first, last)
             assert ctx.get(dut.x_right) == x
             assert ctx.get(dut.w_down) == word(*pair)
@@ -70,7 +74,10 @@ def test_sums_each_run_and_keeps_both_while_the_next_one_runs(seed):
 
     run(dut, drive, max_cycles=500)
     for end, pairs in zip(ends, runs, strict=True):
-        assert drained[end + PairCell.CAPTURE_LATENCY - 1] == sum(x * w for x, (w, _) in pairs)
+        assert drained[end + lag - 1] == sum(x * w for x, (w, _) in pairs)
+        if end + lag in shifts:
+            assert drained[end + lag] == sum(x * w for x, (_, w) in pairs)
+    assert len(shifts) == len(runs) - 1         # one run of a single column ends behind another
 
 
 def test_a_shift_moves_both_and_a_capture_wins():
