@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.cell import Cell
 from sparseloom.hw.kept_register import KeptRegister
+from sparseloom.hw.pair_cell import PairCell
+from sparseloom.hw.weight_word import word_layout
 
 
 def drain_spacing(*, rows: int, cols: int, lanes: int) -> int:
@@ -27,7 +29,9 @@ class Array(wiring.Component):
     """R x C output-stationary cells with nearest-neighbour wires only.
 
     Row r is delayed by r cycles and column c by c, so that activation and weight of one k meet in
-    every cell. Sums leave at the left edge, column 0 first.
+    every cell. Sums leave at the left edge, column 0 first. With weights of 4 bits two columns are
+    one :class:`~.pair_cell.PairCell` in each row, and pair c is delayed by c; a last column without
+    a neighbour is a cell of its own.
 
     Parameters
     ----------
@@ -35,6 +39,8 @@ class Array(wiring.Component):
         Cells down (tokens) and across (outputs).
     sum_bits : int
         Width of an accumulator.
+    weight_bits : int
+        8 or 4.
     target : str
         Technology body of the cells.
     bels : dict of (row, column) to str, optional
@@ -44,8 +50,8 @@ class Array(wiring.Component):
     -------
     x : In(ArrayLayout(signed(8), rows))
         One activation for each token, all of the same k.
-    w : In(ArrayLayout(signed(8), cols))
-        One weight for each output, of that k.
+    w : In(word_layout(cols, weight_bits))
+        One weight for each output, of that k; joined in pairs where they have 4 bits.
     first, last : In(1)
         Mark the first and the last k of a tile.
     shift : In(1)
@@ -56,17 +62,21 @@ class Array(wiring.Component):
         ``last``; after one shift pulse the next column shows in the next cycle.
     """
 
-    def __init__(self, *, rows: int, cols: int, sum_bits: int, target: str = "generic",
+    def __init__(self, *, rows: int, cols: int, sum_bits: int, weight_bits: int = 8,
+                 target: str = "generic",
                  bels: Mapping[tuple[int, int], str] | None = None):
         for name, value in (("rows", rows), ("cols", cols)):
             if not 1 <= value <= 32:
                 raise ValueError(f"{name} must be in 1..32, not {value!r}")
+        if weight_bits not in (8, 4):
+            raise ValueError(f"weight_bits must be 8 or 4, not {weight_bits!r}")
         self.rows, self.cols, self.sum_bits, self.target = rows, cols, sum_bits, target
+        self.weight_bits = weight_bits
         self.bels = bels or {}
         self.capture_latency = rows - 1 + Cell.CAPTURE_LATENCY
         super().__init__({
             "x": In(data.ArrayLayout(signed(8), rows)),
-            "w": In(data.ArrayLayout(signed(8), cols)),
+            "w": In(word_layout(cols, weight_bits)),
             "first": In(1), "last": In(1), "shift": In(1),
             "edge": Out(data.ArrayLayout(signed(sum_bits), rows)),
         })
@@ -81,8 +91,14 @@ class Array(wiring.Component):
                 value = value_q
             return value
 
-        grid = [[Cell(sum_bits=self.sum_bits, target=self.target, bel=self.bels.get((r, c)))
-                 for c in range(self.cols)] for r in range(self.rows)]
+        def make_cell(r, c):
+            common = {"sum_bits": self.sum_bits, "target": self.target,
+                      "bel": self.bels.get((r, c))}
+            if self.weight_bits == 4 and 2 * c + 1 < self.cols:
+                return PairCell(**common)
+            return Cell(weight_bits=self.weight_bits, **common)
+
+        grid = [[make_cell(r, c) for c in range(len(self.w))] for r in range(self.rows)]
         first, last = self.first, self.last
         for r, row in enumerate(grid):
             m.d.comb += [

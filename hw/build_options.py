@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from sparseloom.hw.config import BLOCK_INPUTS, BUS_BITS, TARGETS, ArrayConfig
+from sparseloom.hw.config import BLOCK_INPUTS, BUS_BITS, TARGETS, WEIGHT_BITS, ArrayConfig
 
 DEFAULTS = ArrayConfig()
 
@@ -25,6 +25,6 @@ Lanes = Annotated[int | None, typer.Option(
 QueueDepth = Annotated[int, typer.Option(help="Jobs that may be outstanding, 1 to 16.")]
 BlockInputs = Annotated[int, typer.Option(
     help=f"Inputs per bit of a block bitmap: {choice(BLOCK_INPUTS)}.")]
-WeightBits = Annotated[int, typer.Option(help="Bits of a weight: 8.")]
+WeightBits = Annotated[int, typer.Option(help=f"Bits of a weight: {choice(WEIGHT_BITS)}.")]
 Target = Annotated[str, typer.Option(
     help=f"Technology of multipliers and memories: {choice(TARGETS)}.")]

@@ -19,6 +19,8 @@ class Cell(wiring.Component):
     ----------
     sum_bits : int
         Width of the accumulator; wide enough that no run overflows.
+    weight_bits : int
+        Bits of a weight.
     target : str
         Technology body of multiplier, accumulator and control registers.
     bel : str, optional
@@ -26,7 +28,7 @@ class Cell(wiring.Component):
 
     Members
     -------
-    x, w : In(signed(8))
+    x, w : In(signed(8)), In(signed(weight_bits))
         Activation from the left, weight from above.
     first, last : In(1)
         Run markers, moving right with ``x``.
@@ -49,17 +51,20 @@ class Cell(wiring.Component):
     CAPTURE_LATENCY = Multiplier.LATENCY + Accumulator.LATENCY + 1
     """From ``last`` at the inputs to the sum in ``drained``: product, accumulator, drain."""
 
-    def __init__(self, *, sum_bits: int, target: str = "generic", bel: str | None = None):
-        if sum_bits < 16:
-            raise ValueError(f"sum_bits must be at least 16 (one product), not {sum_bits!r}")
+    def __init__(self, *, sum_bits: int, weight_bits: int = 8, target: str = "generic",
+                 bel: str | None = None):
+        if sum_bits < 8 + weight_bits:
+            raise ValueError(f"sum_bits must be at least {8 + weight_bits} (one product), "
+                             f"not {sum_bits!r}")
         self.sum_bits = sum_bits
+        self.weight_bits = weight_bits
         self.target = target
         self.bel = bel
         super().__init__({
-            "x": In(signed(8)), "w": In(signed(8)),
+            "x": In(signed(8)), "w": In(signed(weight_bits)),
             "first": In(1), "last": In(1), "shift": In(1),
             "drain_right": In(signed(sum_bits)),
-            "x_right": Out(signed(8)), "w_down": Out(signed(8)),
+            "x_right": Out(signed(8)), "w_down": Out(signed(weight_bits)),
             "first_right": Out(1), "last_right": Out(1), "shift_right": Out(1),
             "drained": Out(signed(sum_bits)),
         })
@@ -89,10 +94,10 @@ class Cell(wiring.Component):
         for stage in range(1, Multiplier.LATENCY + Accumulator.LATENCY):
             capture = kept(capture, f"last_{stage}")
 
-        m.submodules.multiplier = multiplier = Multiplier(a_bits=8, b_bits=8, target=self.target,
-                                                          bel=self.bel)
+        m.submodules.multiplier = multiplier = Multiplier(
+            a_bits=8, b_bits=self.weight_bits, target=self.target, bel=self.bel)
         m.submodules.accumulator = accumulator = Accumulator(
-            product_bits=16, sum_bits=self.sum_bits, target=self.target)
+            product_bits=8 + self.weight_bits, sum_bits=self.sum_bits, target=self.target)
         m.d.comb += [
             multiplier.a.eq(self.x), multiplier.b.eq(self.w),
             accumulator.product.eq(multiplier.product), accumulator.first.eq(first),

@@ -6,6 +6,7 @@ from sparseloom.model.packed import spec
 
 BUS_BITS = (32, 64, 128)
 BLOCK_INPUTS = (8, 16, 32)
+WEIGHT_BITS = tuple(spec.WEIGHT_LIMIT)
 TARGETS = ("generic", "ecp5")
 
 
@@ -43,7 +44,7 @@ class ArrayConfig:
         Inputs per bit of a strip's block bitmap: 8, 16 or 32. Independent of the q used in
         pruning, since the stream encoder cuts the masks anew.
     weight_bits : int
-        8.
+        8, or 4: then two columns share a multiplier, and layers of 8-bit weights are refused.
     target : str
         Technology body of multipliers, adders and memories: ``generic`` or ``ecp5``. Cycles do
         not depend on it.
@@ -73,7 +74,7 @@ class ArrayConfig:
         _between("queue_depth", self.queue_depth, 1, 16)
         _one_of("bus_bits", self.bus_bits, BUS_BITS)
         _one_of("block_inputs", self.block_inputs, BLOCK_INPUTS)
-        _one_of("weight_bits", self.weight_bits, (8,))
+        _one_of("weight_bits", self.weight_bits, WEIGHT_BITS)
         _one_of("target", self.target, TARGETS)
         if self.act_words < self.max_k:
             raise InputError(f"act_words must be at least max_k = {self.max_k} (one token group "
@@ -98,8 +99,11 @@ class ArrayConfig:
 
     @property
     def sum_bits(self) -> int:
-        """Width of a cell's accumulator: ``max_k`` products of magnitude up to 2**14, signed."""
-        return (self.max_k << spec.PRODUCT_BITS).bit_length() + 1
+        """Width of a cell's accumulator, signed.
+
+        ``max_k`` products of magnitude up to 2**14, or 2**10 with weights of 4 bits.
+        """
+        return (self.max_k << self.weight_bits + 6).bit_length() + 1
 
     @property
     def max_blocks(self) -> int:

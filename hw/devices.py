@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.weight_word import word_count
 from sparseloom.model.errors import InputError
 
 LANE_MULTIPLIERS = 2
@@ -72,7 +73,7 @@ def find_device(name: str) -> Device:
 
 def cell_multipliers(config: ArrayConfig) -> int:
     """MULT18X18D of the array; two columns of 4-bit weights share one."""
-    return config.rows * (config.cols if config.weight_bits == 8 else -(-config.cols // 2))
+    return config.rows * word_count(config.cols, config.weight_bits)
 
 
 def check_arithmetic(config: ArrayConfig, device: Device) -> None:

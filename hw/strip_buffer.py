@@ -1,10 +1,11 @@
 """Holds two strips: the input index and the C weights of each surviving column."""
-from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.layouts import write_signature
 from sparseloom.hw.memory import SimpleDualPort
+from sparseloom.hw.weight_word import word_layout
 
 
 class StripBuffer(wiring.Component):
@@ -18,6 +19,8 @@ class StripBuffer(wiring.Component):
         Range of an index; weights in a word.
     w_delay : int
         Cycles by which ``w`` follows ``k``.
+    weight_bits : int
+        8 or 4.
     target : str
         Technology body of the memories.
 
@@ -29,7 +32,7 @@ class StripBuffer(wiring.Component):
         One column a cycle.
     k : Out(range(max_k))
         ``K_LATENCY`` cycles after ``addr``.
-    w : Out(ArrayLayout(signed(8), cols))
+    w : Out(word_layout(cols, weight_bits))
         ``w_delay`` cycles after ``k``. A word must not be written before it was read.
     """
 
@@ -38,9 +41,9 @@ class StripBuffer(wiring.Component):
     WRITE_LATENCY = 2
 
     def __init__(self, *, depth: int, max_k: int, cols: int, w_delay: int,
-                 target: str = "generic"):
+                 weight_bits: int = 8, target: str = "generic"):
         self.depth, self.w_delay, self.target = depth, w_delay, target
-        self.k_shape, self.w_shape = range(max_k), data.ArrayLayout(signed(8), cols)
+        self.k_shape, self.w_shape = range(max_k), word_layout(cols, weight_bits)
         super().__init__({
             "k_write": In(write_signature(depth, self.k_shape)),
             "w_write": In(write_signature(depth, self.w_shape)),

@@ -1,5 +1,5 @@
 """Loads the weight stream: checks each packet, expands its masks, fills the strip buffer."""
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -11,6 +11,7 @@ from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
 from sparseloom.hw.layouts import Header, OutputParams, ScaleParams, beat_layout, write_signature
 from sparseloom.hw.mask_expand import MaskExpand
 from sparseloom.hw.postprocess import LutWrite
+from sparseloom.hw.weight_word import from_stream, word_layout
 from sparseloom.model.packed import spec
 
 UNIT_BITS = 8 * spec.ALIGN_BYTES
@@ -43,8 +44,9 @@ class StripLoader(wiring.Component):
     lut_free : In(1)
         The job's table bank is not in use.
     k_write, w_write : Out(write_signature)
-        Input index and ``cols`` weights at ``STRIP_BANKS * column + bank``: the banks alternate,
-        so that both together need no more words than ``STRIP_BANKS * max_k``.
+        Input index and ``cols`` weights (words of :mod:`~.weight_word`) at
+        ``STRIP_BANKS * column + bank``: the banks alternate, so that both together need no more
+        words than ``STRIP_BANKS * max_k``.
     param_write : Out(write_signature)
         At ``param bank * param_stride(cols) + output``.
     lut_write : Out(LutWrite)
@@ -85,6 +87,7 @@ class StripLoader(wiring.Component):
                  block_inputs: int, weight_bits: int = 8):
         self.cols, self.max_k, self.bus_bits = cols, max_k, bus_bits
         self.block_inputs, self.weight_bits = block_inputs, weight_bits
+        self.column_bytes = spec.column_bytes(cols, weight_bits)
         depth = STRIP_BANKS * max_k
         super().__init__({
             "i": In(stream.Signature(beat_layout(bus_bits))),
@@ -92,7 +95,7 @@ class StripLoader(wiring.Component):
                                                     act_words=act_words))),
             "lut_free": In(1),
             "k_write": Out(write_signature(depth, range(max_k))),
-            "w_write": Out(write_signature(depth, data.ArrayLayout(signed(8), cols))),
+            "w_write": Out(write_signature(depth, word_layout(cols, weight_bits))),
             "param_write": Out(write_signature(PARAM_BANKS * param_stride(cols), ScaleParams)),
             "lut_write": Out(LutWrite),
             "ready": Out(1), "length": Out(range(max_k + 1)),
@@ -162,7 +165,7 @@ class StripLoader(wiring.Component):
         ]
 
         # Bytes to words.
-        m.submodules.weight_gearbox = weights = Gearbox(bus_bytes, self.cols)
+        m.submodules.weight_gearbox = weights = Gearbox(bus_bytes, self.column_bytes)
         m.submodules.param_gearbox = params = Gearbox(bus_bytes, 8)
         m.submodules.table_gearbox = table = Gearbox(bus_bytes, 1)
         for gearbox, section in ((weights, S.WEIGHTS), (params, S.PARAMS), (table, S.TABLE)):
@@ -196,7 +199,8 @@ class StripLoader(wiring.Component):
             self.k_write.data.eq(expand.k),
             self.k_write.en.eq(expand.valid & (k_count < columns)),
             self.w_write.addr.eq(Cat(bank, w_count)),
-            self.w_write.data.eq(weights.o.payload.data),
+            self.w_write.data.eq(from_stream(weights.o.payload.data, self.cols,
+                                             self.weight_bits)),
             self.w_write.en.eq(weights.o.valid & (w_count < columns)),
         ]
         surplus = Signal()  # more indices than the header announced
@@ -260,9 +264,10 @@ class StripLoader(wiring.Component):
         def as_units(bit_count):
             return (bit_count + (UNIT_BITS - 1)) >> (UNIT_BITS.bit_length() - 1)
 
-        weight_bytes = Signal(range(self.max_k * self.cols + 1))  # shifts and adds: no multiplier
-        m.d.comb += weight_bytes.eq(sum(columns << bit for bit in range(self.cols.bit_length())
-                                        if self.cols >> bit & 1))
+        size = self.column_bytes
+        weight_bytes = Signal(range(self.max_k * size + 1))     # shifts and adds: no multiplier
+        m.d.comb += weight_bytes.eq(sum(columns << bit for bit in range(size.bit_length())
+                                        if size >> bit & 1))
         weight_units, bitmap_units, mask_units = (
             Signal(units.shape(), name=name, reset_less=True)
             for name in ("weight_units", "bitmap_units", "mask_units"))

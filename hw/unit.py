@@ -23,6 +23,7 @@ from sparseloom.hw.result_port import ResultPort
 from sparseloom.hw.strip_buffer import StripBuffer
 from sparseloom.hw.strip_loader import STRIP_BANKS, StripLoader
 from sparseloom.hw.tile_walk import TileWalk
+from sparseloom.hw.weight_word import word_count
 
 ISSUE_LATENCY = StripBuffer.K_LATENCY + ActBuffer.LATENCY
 """Cycles from a column's address to its operands at the array."""
@@ -47,8 +48,8 @@ class Unit(wiring.Component):
 
     def __init__(self, config: ArrayConfig, *, floorplan: str | None = None):
         self.config = config
-        self.bels = None if floorplan is None else place(rows=config.rows, cols=config.cols,
-                                                         device=floorplan)
+        self.bels = None if floorplan is None else place(
+            rows=config.rows, cols=word_count(config.cols, config.weight_bits), device=floorplan)
         beat = beat_layout(config.bus_bits)
         super().__init__({
             "bus": In(AxiLiteSignature()), "irq": Out(1),
@@ -79,7 +80,8 @@ class Unit(wiring.Component):
         depth_strips = STRIP_BANKS * config.max_k
         depth_acts = ActLoader.HALVES * act_loader.half_words
         strip_buffer = StripBuffer(depth=depth_strips, max_k=config.max_k, cols=cols,
-                                   w_delay=ActBuffer.LATENCY, target=target)
+                                   w_delay=ActBuffer.LATENCY, weight_bits=config.weight_bits,
+                                   target=target)
         act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target)
         params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * param_stride(cols),
                                 target=target)
@@ -89,7 +91,8 @@ class Unit(wiring.Component):
         issue = Issue(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                       depth_strips=depth_strips, depth_acts=depth_acts, room_words=room_words,
                       release_delay=ISSUE_LATENCY)
-        array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target, bels=self.bels)
+        array = Array(rows=rows, cols=cols, sum_bits=sum_bits, weight_bits=config.weight_bits,
+                      target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
                       latency=ISSUE_LATENCY + array.capture_latency)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)

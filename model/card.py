@@ -14,6 +14,7 @@ CARD_FILE = "README.md"
 UNKNOWN = "unknown"
 GLUE = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
 GLUE_DATA_SET = "nyu-mll/glue"
+W4A8 = "w4a8"
 METRICS = {"accuracy": ("accuracy", "Accuracy"), "f1": ("f1", "F1"),
            "matthews": ("matthews_correlation", "Matthews correlation"),
            "spearman": ("spearmanr", "Spearman correlation"),
@@ -33,7 +34,8 @@ _PATH_KEYS = ("_dir", "_file", "_path", "_folder")
 _LIBRARY_TAGS = {"sentence-transformers", "transformers", "feature-extraction", "autotrain",
                  "sentence-similarity", "text-embeddings-inference", "generated_from_trainer",
                  "text-classification", "fill-mask", "onnx", "openvino", "tf", "jax", "rust",
-                 "safetensors", "pytorch", "coreml", "exbert", "sparseloom", "pruned", "int8"}
+                 "safetensors", "pytorch", "coreml", "exbert", "sparseloom", "pruned", "int8",
+                 W4A8}
 """Tags that speak of the source's files, not of what it knows."""
 
 
@@ -190,9 +192,9 @@ def make_card(name: str, task: Task, *, source: Mapping[str, Any],
     if pruning is not None:
         title += "-pruned"
     if metadata is not None:
-        title += "-int8"
+        title += f"-{_width(metadata)}"
     data = _card_data(title, name, task, source, scores, pruned=pruning is not None,
-                      integer=metadata is not None)
+                      integer=None if metadata is None else _width(metadata))
     text = "\n\n".join(part for part in (
         f"# {title}",
         _intro(name, task, pruning, metadata, sizes),
@@ -229,14 +231,15 @@ def base_of(name: str, source: Mapping[str, Any]) -> str:
 
 
 def _card_data(title: str, name: str, task: Task, source: Mapping[str, Any],
-               scores: Mapping[str, Mapping[str, float]], *, pruned: bool, integer: bool) -> Any:
+               scores: Mapping[str, Mapping[str, float]], *, pruned: bool,
+               integer: str | None) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
     glue = task.name in GLUE
     kind, kind_name = {"cosine": ("sentence-similarity", "Sentence similarity")}.get(
         task.head, ("text-classification", "Text classification"))
     here = [("pruned", "") if pruned else ("finetuned", "")]
-    here += [("integer", " (int8)")] if integer else []
+    here += [("integer", f" ({integer})")] if integer else []
     if not pruned and "finetuned" not in scores:
         here = [("dense", ""), *here[1:]]
     results = [
@@ -250,7 +253,7 @@ def _card_data(title: str, name: str, task: Task, source: Mapping[str, Any],
         for state, suffix in here for metric, value in scores.get(state, {}).items()]
     tags = ["sparseloom"]
     tags += ["pruned"] if pruned else []
-    tags += ["int8"] if integer else []
+    tags += [integer] if integer else []
     base = base_of(name, source)
     return ModelCardData(
         base_model=None if base == UNKNOWN else base, license=source.get("license") or UNKNOWN,
@@ -261,6 +264,11 @@ def _card_data(title: str, name: str, task: Task, source: Mapping[str, Any],
         metrics=[METRICS.get(metric, (metric, metric))[0] for metric in task.metrics],
         pipeline_tag="feature-extraction" if task.head == "cosine" else "text-classification",
         model_name=title, eval_results=results or None)
+
+
+def _width(metadata: Mapping[str, Any]) -> str:
+    """What integers a folder holds, as people call them."""
+    return W4A8 if metadata.get("quantize", {}).get("weight_bits") == 4 else "int8"
 
 
 def _intro(name: str, task: Task, pruning: Mapping[str, Any] | None,
@@ -281,7 +289,8 @@ def _intro(name: str, task: Task, pruning: Mapping[str, Any] | None,
                          f"{sizes.model_compression:.2f}× |")
     if metadata is not None:
         lines += ["", "`sparseloom.safetensors` holds the encoder's Linear layers as integers: "
-                  "int8 weights per channel, int8 activations per tensor."]
+                  f"{'4-bit' if _width(metadata) == W4A8 else 'int8'} weights per channel, int8 "
+                  "activations per tensor."]
     return "\n".join(lines)
 
 
@@ -381,7 +390,7 @@ def _scores_table(task: Task, scores: Mapping[str, Mapping[str, float]]) -> str:
                      + " |")
     legend = [f"*{state}*: {words}" for state, words in (
         ("dense", "before pruning" if "pruned" in states else "nothing pruned"),
-        ("integer", "the int8 model")) if state in states]
+        ("integer", "the integer model")) if state in states]
     lines += ["", " ".join(["On all validation rows, 1 is best.",
                             *([", ".join(legend) + "."] if legend else [])])]
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from sparseloom.model.config import (
     DEFAULT_ARGUMENTS,
     METHODS,
     PENALTIES,
+    ROUNDINGS,
     SALIENCIES,
     SCOPES,
     STRENGTHS,
@@ -309,7 +310,10 @@ def quantize(
     train_rows: TrainRows = None,
     structure: Structure = None, p: P = None, q: Q = None, pad: Pad = None,
     weight_bits: Annotated[int | None, _option(
-        "Bits of a weight: 8.", ROUNDING, QUANTIZE.weight_bits, "--weight-bits")] = None,
+        "Bits of a weight: 8 or 4.", ROUNDING, QUANTIZE.weight_bits, "--weight-bits")] = None,
+    rounding: Annotated[str | None, _option(
+        f"How weights are rounded: {', '.join(ROUNDINGS)}.", ROUNDING,
+        "compensated with 4 bits and no retraining, else nearest", "--rounding")] = None,
     calibration: Annotated[str | None, _option(
         f"How ranges are chosen: {', '.join(CALIBRATIONS)}.", ROUNDING, QUANTIZE.calibration,
         "--calibration")] = None,
@@ -329,15 +333,17 @@ def quantize(
     teacher: Teacher = None, distil: Distil = None, distil_hidden: DistilHidden = None,
     precision: Precision = None, restart: Restart = False, as_json: Json = False,
 ) -> None:
-    """Quantise a pruned or dense checkpoint to int8 and write its artefact folder.
+    """Quantise a pruned or dense checkpoint and write its artefact folder.
+
+    Activations have 8 bits, weights 8 or 4; a unit is built for one width of weights.
 
     Structure, p and q are those of a dense checkpoint; a pruned one knows its own.
     """
     file = read_settings(config)
     quantize_config = merged(QuantizeConfig, "quantize", file, {
-        "weight_bits": weight_bits, "calibration": calibration, "percentile": percentile,
-        "calibration_rows": calibration_rows, "qat_steps": qat_steps, "qat_rate": qat_rate,
-        "seed": seed})
+        "weight_bits": weight_bits, "rounding": rounding, "calibration": calibration,
+        "percentile": percentile, "calibration_rows": calibration_rows, "qat_steps": qat_steps,
+        "qat_rate": qat_rate, "seed": seed})
     shape = merged(PruneConfig, "prune", file,
                    {"structure": structure, "p": p, "q": q, "pad": pad})
     train = _train_config(

@@ -15,6 +15,7 @@ METHODS = ("reweighted", "lasso", "magnitude", "movement", "random")
 SALIENCIES = ("activation", "magnitude")
 PENALTIES = ("decoupled", "loss")
 CALIBRATIONS = ("minmax", "percentile", "mse")
+ROUNDINGS = ("nearest", "compensated")
 STRENGTHS = {"decoupled": 0.1, "loss": 1e-5}
 DEFAULT_ARGUMENTS: Mapping[str, Any] = {
     "learning_rate": 2e-4, "num_train_epochs": 3.0, "per_device_train_batch_size": 32,
@@ -298,7 +299,11 @@ class QuantizeConfig:
     Parameters
     ----------
     weight_bits : int
-        8 (±127), which is all that the unit takes so far.
+        8 (±127) or 4 (±7), in all layers: a unit is built for one of them.
+    rounding : str, optional
+        How weights become integers: ``nearest``, each by itself, or ``compensated``, so that the
+        rounding of one makes up for that of others on the calibration rows. By default the latter
+        with 4 bits and no retraining, else the former.
     calibration : str
         How the activations' ranges are chosen from what they are on training rows: ``minmax`` (all
         values), ``percentile`` (the middle share of them) or ``mse`` (least squared error of
@@ -325,6 +330,7 @@ class QuantizeConfig:
     """
 
     weight_bits: int = 8
+    rounding: str | None = None
     calibration: str = "mse"
     percentile: float = 99.99
     calibration_rows: int = 256
@@ -335,8 +341,10 @@ class QuantizeConfig:
     seed: int = 1
 
     def __post_init__(self):
-        if type(self.weight_bits) is not int or self.weight_bits != 8:
-            _refuse("weight_bits", "8, as the unit takes them", self.weight_bits)
+        if type(self.weight_bits) is not int or self.weight_bits not in (8, 4):
+            _refuse("weight_bits", "8 or 4", self.weight_bits)
+        if self.rounding is not None:
+            _choice("rounding", self.rounding, ROUNDINGS)
         _choice("calibration", self.calibration, CALIBRATIONS)
         _number("percentile", self.percentile, 50.0, above=True)
         if self.percentile > 100:
@@ -347,3 +355,9 @@ class QuantizeConfig:
         _integer("eval_batch", self.eval_batch, 1)
         _integer("max_tokens", self.max_tokens, 4)
         _integer("seed", self.seed, 0)
+
+    @property
+    def compensates(self) -> bool:
+        """Whether the rounding of one weight makes up for that of others."""
+        default = "compensated" if self.weight_bits == 4 and not self.qat_steps else "nearest"
+        return (self.rounding or default) == "compensated"

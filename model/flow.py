@@ -445,7 +445,11 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
         if evaluate:
             state = "dense" if note is None else "pruned"
             floats = {state: work.score("score after retraining", quantize.eval_batch).scores}
-    layers = _quantize_layers(work, shape, quantize, masks, ranges)
+    moments = {}
+    if quantize.compensates:
+        moments = input_moments(work.model, work.linears, work.short, items, full=True,
+                                progress=progress, title="measure inputs for rounding")
+    layers = _quantize_layers(work, shape, quantize, masks, ranges, moments)
     total = sum(layer.in_features * layer.out_features for layer in layers)
     alive = sum(layer.surviving_weights for layer in layers)
     densities = {layer.name: layer.density for layer in layers}
@@ -533,7 +537,7 @@ def _retrain_quantised(work: _Work, quantize: QuantizeConfig, train: TrainConfig
 def _quantize_layers(work: _Work, shape: PruneConfig, config: QuantizeConfig,
                      masks: Mapping[str, torch.Tensor],
                      ranges: Mapping[str, Mapping[str, tuple[float, float]]],
-                     ) -> list[PackedLayer]:
+                     moments: Mapping[str, torch.Tensor]) -> list[PackedLayer]:
     layers = []
     for linear in work.linears:
         bias = linear.module.bias
@@ -545,7 +549,8 @@ def _quantize_layers(work: _Work, shape: PruneConfig, config: QuantizeConfig,
             p=shape.p, q=shape.q, input_range=seen["input"], output_range=seen["output"],
             raw=linear.residual and linear.activation is None,
             activation=activation_function(work.model, linear),
-            activation_range=seen.get("activation"), weight_bits=config.weight_bits))
+            activation_range=seen.get("activation"), weight_bits=config.weight_bits,
+            moments=moments[linear.name].numpy() if moments else None))
     return layers
 
 

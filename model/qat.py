@@ -19,6 +19,10 @@ from sparseloom.model.layers import EncoderLinear, base_model
 from sparseloom.model.observe import activation_function
 from sparseloom.model.packed import spec
 from sparseloom.model.quantize import SMALLEST_RATIO, Scales, layer_scales
+from sparseloom.model.rounding import search_scales
+
+SEARCH_EVERY = 8
+"""Forward passes between two searches for the scales of 4-bit weights."""
 
 
 def _levels(x: torch.Tensor, zero: int, low: int, high: int) -> torch.Tensor:
@@ -54,11 +58,20 @@ class _FakeLinear:
         bias_limit = spec.BIAS_LIMIT - (module.in_features << spec.PRODUCT_BITS)
         self.least = SMALLEST_RATIO * scales.output[0] / scales.input[0]
         self.least_per_bias = 2 / (scales.input[0] * bias_limit)
+        self.weight_bits, self.passes = weight_bits, 0
+        self.ratio: torch.Tensor | None = None      # of searched scales to those that clip nothing
 
     def weight_scale(self) -> torch.Tensor:
         """Scale of each output, float32 of shape (N, 1), as :func:`quantize_linear` sets it."""
         weight, bias = self.module.weight.detach().float(), self.module.bias
-        scale = (weight.abs().amax(dim=1, keepdim=True) / self.limit).clamp_min(self.least)
+        scale = weight.abs().amax(dim=1, keepdim=True) / self.limit
+        if self.weight_bits != 8:
+            whole = weight.double().abs().amax(dim=1, keepdim=True).clamp_min(1e-30) / self.limit
+            if self.passes % SEARCH_EVERY == 0 or self.ratio is None:
+                self.ratio = search_scales(weight.double(), self.limit)[:, None] / whole
+            self.passes += 1
+            scale = (whole * self.ratio).float()
+        scale = scale.clamp_min(self.least)
         if bias is not None:
             scale = scale.maximum(bias.detach().float().abs()[:, None] * self.least_per_bias)
         return scale

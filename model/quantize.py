@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.layer import PackedLayer, pack_layer
+from sparseloom.model.rounding import compensate, search_scales
 
 Elementwise = Callable[[np.ndarray], np.ndarray]
 LEVELS = 255
@@ -136,7 +138,7 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
                     output_range: tuple[float, float], raw: bool = False,
                     activation: Elementwise | None = None,
                     activation_range: tuple[float, float] | None = None,
-                    weight_bits: int = 8) -> PackedLayer:
+                    weight_bits: int = 8, moments: np.ndarray | None = None) -> PackedLayer:
     """A Linear layer in integers.
 
     Parameters
@@ -153,6 +155,12 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
         Element-wise float64 function that becomes the layer's table.
     activation_range : pair of float, optional
         Of the table's values; needed with ``activation``.
+    weight_bits : int
+        8, and the largest weight of each output sets its scale; or 4, and the scale has the least
+        squared error (:func:`~sparseloom.model.rounding.search_scales`).
+    moments : ndarray of float, shape (K + 1, K + 1), optional
+        Of the inputs; the rounding of one weight then makes up for that of others
+        (:func:`~sparseloom.model.rounding.compensate`).
 
     Raises
     ------
@@ -182,10 +190,11 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
         lut = np.clip(np.rint(activation(real) / lut_scale) + lut_zero, -128, 127).astype(np.int8)
 
     bias_limit = spec.BIAS_LIMIT - (k << spec.PRODUCT_BITS)
-    # The smallest scale: weights fill their bits. Rows of next to nothing take a larger one, so
-    # that their ratio and their bias stay within the unit's numbers.
+    # With 8 bits the smallest scale: weights fill them. Rows of next to nothing take a larger one,
+    # so that their ratio and their bias stay within the unit's numbers.
     scale = np.maximum.reduce([
-        np.abs(w).max(axis=1) / limit,
+        np.abs(w).max(axis=1) / limit if weight_bits == 8 else
+        search_scales(torch.from_numpy(w), limit).numpy(),
         np.full(n, SMALLEST_RATIO * output_scale / input_scale),
         np.abs(b) / (input_scale * (bias_limit // 2)),
     ])
@@ -193,7 +202,13 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
     scale[empty] = np.maximum(scale[empty], np.abs(b[empty]) / (input_scale * (1 << 20)))
     weight_scale = scale.astype(np.float32)
     scale = weight_scale.astype(np.float64)              # what the artefact holds is what counts
-    integer = np.clip(np.rint(w / scale[:, None]), -limit, limit).astype(np.int64)
+    if moments is None:
+        rounded = np.clip(np.rint(w / scale[:, None]), -limit, limit)
+    else:
+        rounded, b = (part.numpy() for part in compensate(
+            torch.from_numpy(w), torch.from_numpy(b), torch.from_numpy(keep),
+            torch.from_numpy(scale), limit, torch.from_numpy(moments)))
+    integer = rounded.astype(np.int64)
     folded = np.rint(b / (input_scale * scale)).astype(np.int64) - input_zero * integer.sum(axis=1)
     if (np.abs(folded) > bias_limit).any():
         raise InputError(f"layer {name}, bias: expected at most {bias_limit} in the sums' units, "

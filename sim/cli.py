@@ -7,11 +7,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sparseloom.hw.config import BLOCK_INPUTS, BUS_BITS, ArrayConfig
+from sparseloom.hw.config import BLOCK_INPUTS, BUS_BITS, WEIGHT_BITS, ArrayConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import read_artefact
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.packed.stream import strip_columns
+from sparseloom.model.packed.stream import check_weight_bits, strip_columns
 from sparseloom.sim.progress import progress_bars
 
 app = typer.Typer(no_args_is_help=True, add_completion=False,
@@ -48,6 +48,9 @@ def layer(
     block_inputs: Annotated[int, typer.Option(
         help=f"Inputs per bit of a block bitmap: {', '.join(map(str, BLOCK_INPUTS))}.",
     )] = DEFAULTS.block_inputs,
+    weight_bits: Annotated[int | None, typer.Option(
+        show_default="the layer's", help=f"Bits of a weight: {', '.join(map(str, WEIGHT_BITS))}.",
+    )] = None,
     sentences: Annotated[Path | None, typer.Option(
         show_default="the artefact's own examples",
         help="Text file, one sentence a line, to take the tokens from.")] = None,
@@ -66,7 +69,9 @@ def layer(
     max_k = max_k or max(DEFAULTS.max_k, packed.in_features)
     config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
                          act_words=act_words or max(DEFAULTS.act_words, max_k),
-                         queue_depth=queue_depth, block_inputs=block_inputs)
+                         queue_depth=queue_depth, block_inputs=block_inputs,
+                         weight_bits=weight_bits or packed.weight_bits)
+    check_weight_bits(packed, config.weight_bits)
     # Only now: these load the model's libraries and the converter to Verilog.
     from sparseloom.model.capture import capture_activations
     from sparseloom.sim.layer import run_layer

@@ -144,7 +144,8 @@ def _strip_faults(packet: bytes, head: dict[str, int]) -> list[_Found]:
     add("cols", lambda p: _header(p, cols=head["cols"] + 1), "geometry")
     add("block_inputs", lambda p: _header(p, block_inputs=block // 2), "geometry")
     add("inputs", lambda p: _header(p, inputs=inputs + 1), "geometry")
-    add("weight_bits", lambda p: _header(p, weight_bits=4), "weight_bits")
+    add("weight_bits", lambda p: _header(p, weight_bits=12 - head["weight_bits"]),
+        "weight_bits")
     add("strip", lambda p: _header(p, strip=head["strip"] + 1), "strip")
     add("reserved", lambda p: _header(p, reserved=1), "reserved")
     add("reserved high", lambda p: _header(p, reserved=1 << 15), "reserved")

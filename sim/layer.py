@@ -22,6 +22,7 @@ from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import UnitJob, UnitShape, ideal_cycles, predict
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import (
+    check_weight_bits,
     decode_results,
     encode_acts,
     encode_weights,
@@ -191,6 +192,7 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
     if layer.in_features > config.max_k:
         raise InputError(f"layer {layer.name}, in_features: expected at most max_k = "
                          f"{config.max_k}, found {layer.in_features}")
+    check_weight_bits(layer, config.weight_bits)
     if not 0 <= stall <= 0.99:
         raise InputError(f"stall: expected 0 to 0.99, found {stall}")
     sizes = split_tokens(len(x), inputs=layer.in_features, config=config)

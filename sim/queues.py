@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import (
     UnitJob,
     UnitShape,
@@ -47,9 +48,12 @@ BUILDS = {
                        queue_depth=8),
     "12x6": ArrayConfig(rows=12, cols=6, max_k=384, act_words=1536, bus_bits=64, lanes=2),
     "12x12": ArrayConfig(rows=12, cols=12, max_k=384, act_words=1536, bus_bits=64),
+    "3x5w4": ArrayConfig(rows=3, cols=5, max_k=120, act_words=240, bus_bits=32, block_inputs=8,
+                         weight_bits=4),
+    "2x8w4": ArrayConfig(rows=2, cols=8, max_k=300, act_words=600, bus_bits=128, weight_bits=4),
 }
-"""Builds of the comparison: every bus width, one lane to all rows, short and long queues."""
-SMALL = ("1x1", "1x7", "2x1", "3x5", "4x4", "5x2", "6x2", "8x4")
+"""Builds of the comparison: every bus width, both widths of weights, one lane to all rows."""
+SMALL = ("1x1", "1x7", "2x1", "3x5", "4x4", "5x2", "6x2", "8x4", "3x5w4", "2x8w4")
 """Those that compile in seconds."""
 
 WORK = 2500
@@ -199,7 +203,8 @@ def _layer(rng: np.random.Generator, config: ArrayConfig, name: str) -> PackedLa
         kind = rng.random()
         if kind < 0.2:
             keep[first:first + config.cols] = kind < 0.08
-    weight = rng.integers(-127, 128, (outputs, inputs)).astype(np.int8)
+    limit = spec.WEIGHT_LIMIT[config.weight_bits]
+    weight = rng.integers(-limit, limit + 1, (outputs, inputs)).astype(np.int8)
     weight[~keep] = 0
     kind = rng.random()
     lut = rng.integers(-128, 128, 256).astype(np.int8) if kind < 0.3 else None
@@ -209,7 +214,8 @@ def _layer(rng: np.random.Generator, config: ArrayConfig, name: str) -> PackedLa
         mult=np.full(outputs, 1 << 15, np.uint16), shift=np.full(outputs, 20, np.uint8),
         weight_scale=np.ones(outputs, np.float32), input_scale=1.0, input_zero_point=0,
         output_scale=1.0, output_zero_point=int(rng.integers(-20, 20)), lut=lut,
-        raw=bool(kind > 0.6), lut_scale=0.0 if lut is None else 1.0)
+        raw=bool(kind > 0.6), lut_scale=0.0 if lut is None else 1.0,
+        weight_bits=config.weight_bits)
 
 
 def run_queues(queues: list[Queue], *, folder: Path | None = None, cache: Path | None = None,
@@ -272,7 +278,8 @@ def _write(folder: Path, number: int, queue: Queue) -> dict:
     rng = np.random.default_rng(queue.seed)
     for tag, (layer, tokens) in enumerate(zip(queue.layers, queue.tokens, strict=True)):
         weights.append(encode_weights(layer, cols=config.cols, tag=tag,
-                                      block_inputs=config.block_inputs))
+                                      block_inputs=config.block_inputs,
+                                      weight_bits=config.weight_bits))
         acts.append(encode_acts(rng.integers(-128, 128, (tokens, layer.in_features), np.int8),
                                 rows=config.rows, cols=config.cols))
         jobs.append(asdict(Job.of(layer, tokens, tag)))

@@ -1,6 +1,7 @@
 """Seeded layers and activations whose results are mostly neither clamped nor zero."""
 import numpy as np
 
+from sparseloom.model.packed import spec
 from sparseloom.model.packed.layer import PackedLayer, pack_layer
 
 SPREAD = 60
@@ -23,7 +24,8 @@ def random_mask(rng: np.random.Generator, *, outputs: int, inputs: int, p: int, 
 def random_layer(rng: np.random.Generator, *, inputs: int, outputs: int, p: int = 1, q: int = 1,
                  structure: str = "column", density: float = 0.4,
                  empty_outputs: slice | None = None,
-                 lut: bool = False, raw: bool = False, name: str = "layer") -> PackedLayer:
+                 lut: bool = False, raw: bool = False, name: str = "layer",
+                 weight_bits: int = 8) -> PackedLayer:
     """A layer with random integers, and scales that spread its results over int8.
 
     Parameters
@@ -35,10 +37,12 @@ def random_layer(rng: np.random.Generator, *, inputs: int, outputs: int, p: int 
                        density=density)
     if empty_outputs is not None:
         keep[empty_outputs] = False
-    weight = rng.integers(-127, 128, (outputs, inputs)).astype(np.int8)
+    limit = spec.WEIGHT_LIMIT[weight_bits]
+    weight = rng.integers(-limit, limit + 1, (outputs, inputs)).astype(np.int8)
     weight[~keep] = 0
     per_output = np.maximum(1, keep.sum(axis=1))
-    spread = 74 * 73 * np.sqrt(per_output)              # of a sum of uniform int8 products
+    # Of a sum of products of uniform integers.
+    spread = 74 * (73 if weight_bits == 8 else 4.3) * np.sqrt(per_output)
     bias = (rng.standard_normal(outputs) * spread / 2).astype(np.int32)
     scale = SPREAD / spread / np.sqrt(1.25) * rng.uniform(0.8, 1.25, outputs)
     exponent = np.floor(np.log2(scale)).astype(int)     # scale = mult / 2**shift
@@ -52,7 +56,7 @@ def random_layer(rng: np.random.Generator, *, inputs: int, outputs: int, p: int 
         weight_scale=np.full(outputs, 0.01, np.float32), input_scale=0.02,
         input_zero_point=int(rng.integers(-20, 20)), output_scale=0.05,
         output_zero_point=int(rng.integers(-20, 20)), lut=table, raw=raw,
-        lut_scale=0.05 if lut else 0.0)
+        lut_scale=0.05 if lut else 0.0, weight_bits=weight_bits)
 
 
 def random_acts(rng: np.random.Generator, tokens: int, inputs: int) -> np.ndarray:

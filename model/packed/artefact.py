@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from sparseloom.model.errors import InputError, cut, shown
 from sparseloom.model.packed import spec
-from sparseloom.model.packed.codec import pack_bits, unpack_bits
+from sparseloom.model.packed.codec import pack_bits, pack_nibbles, unpack_bits, unpack_nibbles
 from sparseloom.model.packed.layer import MAX_FEATURES, PackedLayer
 from sparseloom.model.write import write_whole
 
@@ -119,9 +119,11 @@ def write_artefact(folder: str | os.PathLike, layers: list[PackedLayer],
 
 
 def _tensors(layer: PackedLayer) -> dict[str, np.ndarray]:
-    """Arrays of a layer as they stand in the file: masks as bits."""
+    """Arrays of a layer as they stand in the file: masks as bits, 4-bit weights two to a byte."""
     arrays = {key: pack_bits(getattr(layer, key)) if key in _BITS else getattr(layer, key)
               for key in _DTYPES if getattr(layer, key) is not None}
+    if layer.weight_bits == 4:
+        arrays["weights"] = pack_nibbles(layer.weights.reshape(-1))
     return {key: np.ascontiguousarray(value) for key, value in arrays.items()}
 
 
@@ -171,6 +173,8 @@ def _read(path: Path, file) -> Artefact:
             names.remove(f"{name}/{key}")
             arrays[key] = _tensor(file, row, key, crc)
         arrays |= _masks(row, arrays)
+        if row["weight_bits"] == 4:
+            arrays["weights"] = _weights(row, arrays)
         scalars: dict[str, Any] = {key: row[key] for key in _SCALARS}
         layers[name] = PackedLayer(name=name, **scalars, **arrays)
     if names:
@@ -243,8 +247,9 @@ def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
     """One tensor of a layer with dtype and CRC checked; shapes come later, with the masks."""
     name, outputs = row["name"], row["out_features"]
     part = file.get_slice(f"{name}/{key}")
-    if part.get_dtype() != _DTYPES[key]:
-        raise InputError(f"layer {cut(name)}, {key}: expected {_DTYPES[key]}, "
+    dtype = "U8" if key == "weights" and row["weight_bits"] == 4 else _DTYPES[key]
+    if part.get_dtype() != dtype:
+        raise InputError(f"layer {cut(name)}, {key}: expected {dtype}, "
                          f"found {part.get_dtype()}")
     shape = tuple(part.get_shape())
     rows, cols = _grid(row)
@@ -283,6 +288,21 @@ def _masks(row: dict[str, Any], arrays: dict[str, Any]) -> dict[str, np.ndarray]
     columns = unpack("column_masks", (present, row["q"]),
                      f" (popcount of block_mask is {present})")
     return {"block_mask": blocks, "column_masks": columns}
+
+
+def _weights(row: dict[str, Any], arrays: dict[str, Any]) -> np.ndarray:
+    """Weights of 4 bits as integers; the masks say how many there are."""
+    packed, columns, p = arrays["weights"], int(arrays["column_masks"].sum()), row["p"]
+    size = -(-columns * p // 2)
+    if packed.shape != (size,):
+        raise InputError(f"layer {cut(row['name'])}, weights: expected {size} bytes (popcount of "
+                         f"column_masks is {columns}, two weights to a byte), found shape "
+                         f"{packed.shape}")
+    try:
+        return unpack_nibbles(packed, columns * p).reshape(columns, p)
+    except ValueError as error:
+        raise InputError(f"layer {cut(row['name'])}, weights: expected zero bits after the last, "
+                         f"found: {error}") from None
 
 
 def stored_bits_per_weight(layer: PackedLayer) -> float:

@@ -104,6 +104,57 @@ def unpack_bits(data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return bits[:count].astype(bool).reshape(shape)
 
 
+def pack_nibbles(values: np.ndarray) -> np.ndarray:
+    """Signed integers of 4 bits, two to a byte, the first in the lower half.
+
+    Parameters
+    ----------
+    values : ndarray of int8, shape (..., n)
+        -8 to 7.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., ceil(n / 2))
+        The upper half of the last byte is 0 where n is odd.
+
+    Raises
+    ------
+    ValueError
+        If a value does not fit.
+    """
+    if ((values < -8) | (values > 7)).any():
+        raise ValueError(f"values must fit in 4 bits, not {values.min()}..{values.max()}")
+    if values.shape[-1] % 2:
+        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
+    bits = values.astype(np.uint8) & 15
+    return bits[..., ::2] | bits[..., 1::2] << 4
+
+
+def unpack_nibbles(data: np.ndarray, count: int) -> np.ndarray:
+    """Bytes to signed integers of 4 bits; the inverse of :func:`pack_nibbles`.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, shape (..., ceil(count / 2))
+    count : int
+
+    Returns
+    -------
+    ndarray of int8, shape (..., count)
+
+    Raises
+    ------
+    ValueError
+        If the length does not fit the count, or a left-over half is not zero.
+    """
+    if data.shape[-1] != -(-count // 2):
+        raise ValueError(f"{-(-count // 2)} bytes expected, not {data.shape[-1]}")
+    if count % 2 and (data[..., -1] >> 4).any():
+        raise ValueError("the left-over half of the last byte is not zero")
+    halves = np.stack([data & 15, data >> 4], axis=-1).reshape(*data.shape[:-1], -1)[..., :count]
+    return (halves.astype(np.int8) ^ 8) - np.int8(8)
+
+
 def align(section: bytes) -> bytes:
     """Section padded with zero bytes to a multiple of ``spec.ALIGN_BYTES``; empty stays empty."""
     return section + bytes(-len(section) % spec.ALIGN_BYTES)

@@ -86,6 +86,8 @@ class UnitShape:
         Words of half the activation buffer.
     queue_depth : int
         Jobs that may be outstanding.
+    weight_bits : int
+        8 or 4: bits of a weight in the weight stream.
 
     Raises
     ------
@@ -100,10 +102,11 @@ class UnitShape:
     block_inputs: int = 16
     act_words: int = 8192
     queue_depth: int = 4
+    weight_bits: int = 8
 
     def __post_init__(self):
         sizes = (self.rows, self.cols, self.lanes, self.bus_bytes, self.block_inputs,
-                 self.act_words, self.queue_depth)
+                 self.act_words, self.queue_depth, self.weight_bits)
         if min(sizes) < 1:
             raise ValueError("sizes must be 1 or more")
         if self.rows % self.lanes:
@@ -114,7 +117,8 @@ class UnitShape:
         """Of a build's settings, a ``sparseloom.hw.config.ArrayConfig``."""
         return cls(rows=config.rows, cols=config.cols, lanes=config.post_lanes,
                    bus_bytes=config.bus_bytes, block_inputs=config.block_inputs,
-                   act_words=config.act_words, queue_depth=config.queue_depth)
+                   act_words=config.act_words, queue_depth=config.queue_depth,
+                   weight_bits=config.weight_bits)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,11 +156,11 @@ class UnitJob:
 
     def loads(self, shape: UnitShape) -> list[int]:
         """Cycles that each strip loads, see :func:`~.strip_load.load_cycles`."""
-        key = (shape.cols, shape.bus_bytes, shape.block_inputs)
+        key = (shape.cols, shape.bus_bytes, shape.block_inputs, shape.weight_bits)
         if key not in self.found:
             self.found[key] = load_cycles(
                 self.counts, inputs=self.inputs, cols=shape.cols, bus_bytes=shape.bus_bytes,
-                block_inputs=shape.block_inputs).tolist()
+                block_inputs=shape.block_inputs, weight_bits=shape.weight_bits).tolist()
         return self.found[key]
 
     @classmethod
@@ -566,7 +570,7 @@ def _table_cycles(bus_bytes: int) -> int:
 
 
 def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: int = 8,
-                      block_inputs: int = 16) -> int:
+                      block_inputs: int = 16, weight_bits: int = 8) -> int:
     """Cycles from one strip's first beat to the next one's, where its columns are evenly spread.
 
     Parameters
@@ -577,12 +581,13 @@ def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: i
         K.
     cols : int
         C of the array.
-    bus_bytes, block_inputs : int
+    bus_bytes, block_inputs, weight_bits : int
         Of the build.
     """
     counts = spread_counts(np.array([columns]), inputs=in_features, block_inputs=block_inputs)
     return timing.PACKET_END + timing.PACKET_START + int(load_cycles(
-        counts, inputs=in_features, cols=cols, bus_bytes=bus_bytes, block_inputs=block_inputs)[0])
+        counts, inputs=in_features, cols=cols, bus_bytes=bus_bytes, block_inputs=block_inputs,
+        weight_bits=weight_bits)[0])
 
 
 def split_groups(groups: int, *, inputs: int, act_words: int) -> list[int]:
@@ -615,7 +620,7 @@ def layer_jobs(job: UnitJob, shape: UnitShape) -> list[UnitJob]:
 def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lanes: int,
                  tokens: int, in_features: int, out_features: int | None = None,
                  bus_bytes: int = 8, act_words: int = 8192, block_inputs: int = 16,
-                 raw: bool = False, lut: bool = False, alone: bool = True,
+                 weight_bits: int = 8, raw: bool = False, lut: bool = False, alone: bool = True,
                  counts: np.ndarray | None = None) -> int:
     """Cycles of a layer on the unit.
 
@@ -632,8 +637,9 @@ def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lane
         K.
     out_features : int, optional
         N; by default every strip is whole.
-    bus_bytes, act_words, block_inputs : int
-        Of the build: bytes of a beat, words of half the activation buffer, inputs of a mask.
+    bus_bytes, act_words, block_inputs, weight_bits : int
+        Of the build: bytes of a beat, words of half the activation buffer, inputs of a mask, bits
+        of a weight.
     raw, lut : bool
         Results are int32; the stream begins with a table.
     alone : bool
@@ -652,7 +658,7 @@ def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lane
         If a size is below 1, or K activations do not fit the buffer.
     """
     shape = UnitShape(rows=rows, cols=cols, lanes=lanes, bus_bytes=bus_bytes,
-                      block_inputs=block_inputs, act_words=act_words)
+                      block_inputs=block_inputs, act_words=act_words, weight_bits=weight_bits)
     out_features = len(columns_per_strip) * cols if out_features is None else out_features
     if in_features < 1:
         raise ValueError("sizes must be 1 or more")

@@ -56,6 +56,16 @@ SHIFT_MIN, SHIFT_MAX = 1, 47
 WEIGHT_LIMIT = {8: 127, 4: 7}
 """Largest magnitude of a weight, by ``weight_bits``."""
 
+
+def column_bytes(cols: int, weight_bits: int) -> int:
+    """Bytes of one column's weights in a strip packet.
+
+    Weights of 4 bits go two to a byte, the lower output in the lower half; a column of an odd
+    number of them ends with four zero bits, so that each column begins on a byte.
+    """
+    return -(-cols * weight_bits // 8)
+
+
 BIAS_LIMIT = (1 << 31) - 1
 PRODUCT_BITS = 14
 """``|bias| <= BIAS_LIMIT - K * 2**PRODUCT_BITS``, so that the sum never leaves int32."""

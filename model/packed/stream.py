@@ -8,6 +8,7 @@ from sparseloom.model.packed import spec
 from sparseloom.model.packed.codec import (
     join_sections,
     pack_bits,
+    pack_nibbles,
     pack_record,
     record_bytes,
     unpack_record,
@@ -45,6 +46,18 @@ def strip_columns(layer: PackedLayer, cols: int) -> list[np.ndarray]:
     return columns
 
 
+def check_weight_bits(layer: PackedLayer, weight_bits: int) -> None:
+    """Refuse a layer for a unit of another width.
+
+    Raises
+    ------
+    InputError
+    """
+    if layer.weight_bits != weight_bits:
+        raise InputError(f"layer {layer.name}, weight_bits: expected {weight_bits}, as the unit "
+                         f"was built, found {layer.weight_bits}")
+
+
 def encode_weights(layer: PackedLayer, *, cols: int, block_inputs: int, tag: int,
                    weight_bits: int = 8) -> bytes:
     """Weight stream of one job: a lut packet if the layer has a table, then every strip.
@@ -65,11 +78,9 @@ def encode_weights(layer: PackedLayer, *, cols: int, block_inputs: int, tag: int
     Raises
     ------
     InputError
-        If the unit's ``weight_bits`` differ from the layer's, or are not 8.
+        If the unit's ``weight_bits`` differ from the layer's.
     """
-    if weight_bits != 8 or layer.weight_bits != weight_bits:
-        raise InputError(f"layer {layer.name}, weight_bits: expected {weight_bits} as in the unit "
-                         f"(8), found {layer.weight_bits}")
+    check_weight_bits(layer, weight_bits)
     header = {"version": spec.STREAM_VERSION, "tag": tag, "weight_bits": weight_bits,
               "cols": cols, "block_inputs": block_inputs, "inputs": layer.in_features}
     packets = []
@@ -92,7 +103,8 @@ def encode_weights(layer: PackedLayer, *, cols: int, block_inputs: int, tag: int
             {**header, "kind": spec.KIND_STRIP, "strip": strip, "columns": len(columns),
              "blocks": int(present.sum())},
             [pack_bits(present).tobytes(), pack_bits(masks[present]).tobytes(),
-             weights.tobytes(), params.tobytes()]))
+             (weights if weight_bits == 8 else pack_nibbles(weights)).tobytes(),
+             params.tobytes()]))
     return b"".join(packets)
 
 
@@ -127,7 +139,7 @@ def split_packets(stream: bytes) -> list[bytes]:
         else:
             bits = -(-head["inputs"] // max(head["block_inputs"], 1))
             sections = [-(-bits // 8), head["blocks"] * head["block_inputs"] // 8,
-                        head["columns"] * head["cols"],
+                        head["columns"] * spec.column_bytes(head["cols"], head["weight_bits"]),
                         head["cols"] * record_bytes(spec.OUTPUT_PARAMS)]
         length = size + record_bytes(spec.TRAILER)
         length += sum(n + -n % spec.ALIGN_BYTES for n in sections)

@@ -94,7 +94,7 @@ def spread_counts(columns: np.ndarray, *, inputs: int, block_inputs: int) -> np.
 
 
 def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
-                block_inputs: int) -> np.ndarray:
+                block_inputs: int, weight_bits: int = 8) -> np.ndarray:
     """Cycles from the first beat of each strip's header until its last check.
 
     Parameters
@@ -103,8 +103,8 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
         Columns of each block; all zero for an empty strip.
     inputs : int
         K.
-    cols, bus_bytes, block_inputs : int
-        Of the build: C, bytes of a beat, inputs of a block.
+    cols, bus_bytes, block_inputs, weight_bits : int
+        Of the build: C, bytes of a beat, inputs of a block, bits of a weight.
 
     Returns
     -------
@@ -116,8 +116,10 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
     bitmap_at = unit_beats + timing.HEADER_CHECK
     masks_at = bitmap_at + units_of(counts.shape[1]) * unit_beats
     weights_at = masks_at + units_of(present * block_inputs) * unit_beats
-    weight_beats = units_of(8 * columns * cols) * unit_beats
-    taken, empty = gearbox_cycles(np.maximum(weight_beats, 1), in_bytes=bus_bytes, out_bytes=cols)
+    column_bytes = spec.column_bytes(cols, weight_bits)
+    weight_beats = units_of(8 * columns * column_bytes) * unit_beats
+    taken, empty = gearbox_cycles(np.maximum(weight_beats, 1), in_bytes=bus_bytes,
+                                  out_bytes=column_bytes)
     some = columns > 0
     params_at = weights_at + np.where(some, taken, 0)
     weights_left = weights_at + np.where(some, empty, 0)

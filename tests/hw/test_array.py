@@ -10,6 +10,14 @@ GEOMETRIES = [(3, 5), (1, 1), (8, 4), (1, 6), (5, 1)]
 SUM_BITS = 22
 
 
+def words(w, weight_bits):
+    """Weights of one k as the array takes them."""
+    if weight_bits == 8:
+        return [int(v) for v in w]
+    w = [*(int(v) for v in w), *[0] * (len(w) % 2)]
+    return [16 * high + low for low, high in zip(w[::2], w[1::2], strict=True)]
+
+
 def simulate(dut, schedule):
     """``edge`` in each cycle of a schedule of (x, w, first, last, shift)."""
     edges = []
@@ -17,7 +25,7 @@ def simulate(dut, schedule):
     async def drive(ctx):
         for x, w, first, last, shift in schedule:
             ctx.set(dut.x, [int(v) for v in x])
-            ctx.set(dut.w, [int(v) for v in w])
+            ctx.set(dut.w, words(w, dut.weight_bits))
             ctx.set(dut.first, int(first))
             ctx.set(dut.last, int(last))
             ctx.set(dut.shift, int(shift))
@@ -28,13 +36,14 @@ def simulate(dut, schedule):
     return np.array(edges)
 
 
-def plan(rng, rows, cols, lengths, distance, shifts, total):
+def plan(rng, rows, cols, lengths, distance, shifts, total, weight_bits=8):
     """Noise everywhere, and tiles of ``lengths`` whose last columns are ``distance`` apart.
 
     Answers the schedule, the tiles' sums (R, C) each, and the cycles of their last columns.
     ``shifts`` are cycles after each last column.
     """
-    x, w = rng.integers(-128, 128, (total, rows)), rng.integers(-128, 128, (total, cols))
+    limit = 1 << weight_bits - 1
+    x, w = rng.integers(-128, 128, (total, rows)), rng.integers(-limit, limit, (total, cols))
     flags = np.zeros((total, 3), bool)
     lasts = [max(lengths) + index * distance for index in range(len(lengths))]
     sums = []
@@ -48,11 +57,13 @@ def plan(rng, rows, cols, lengths, distance, shifts, total):
 
 @pytest.mark.parametrize(("rows", "cols"), GEOMETRIES)
 @pytest.mark.parametrize("length", [1, 13])
-def test_row_r_shows_its_sum_r_cycles_after_row_0_and_holds_it(rows, cols, length):
-    rng = np.random.default_rng(rows * 10 + cols)
-    dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS)
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_row_r_shows_its_sum_r_cycles_after_row_0_and_holds_it(rows, cols, length, weight_bits):
+    rng = np.random.default_rng(rows * 10 + cols + weight_bits)
+    dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS, weight_bits=weight_bits)
     assert dut.capture_latency == rows - 1 + Cell.CAPTURE_LATENCY
-    schedule, (sums,), (last,) = plan(rng, rows, cols, [length], 0, [], length + rows + 40)
+    schedule, (sums,), (last,) = plan(rng, rows, cols, [length], 0, [], length + rows + 40,
+                                       weight_bits)
     assert np.all(sums[:, 0] != 0)
     edges = simulate(dut, schedule)
     for r in range(rows):
@@ -68,34 +79,48 @@ def read(edges, lasts, rows, cols, lanes, latency):
                       for r in range(rows)]) for last in lasts]
 
 
-def drained(rows, cols, lanes, distance, seed):
+def drained(rows, cols, lanes, distance, seed, weight_bits):
     """Sums due and sums read of tiles whose last columns are ``distance`` apart."""
     rng = np.random.default_rng(seed)
-    dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS)
+    dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS, weight_bits=weight_bits)
     spacing = drain_spacing(rows=rows, cols=cols, lanes=lanes)
     lengths = [distance, 1, distance, distance, max(1, distance // 2), distance]
     shifts = [dut.capture_latency + c * spacing - 1 for c in range(1, cols)]
     total = max(lengths) + (len(lengths) + 2) * (distance + spacing) + dut.capture_latency + 10
-    schedule, sums, lasts = plan(rng, rows, cols, lengths, distance, shifts, total)
+    schedule, sums, lasts = plan(rng, rows, cols, lengths, distance, shifts, total, weight_bits)
     edges = simulate(dut, schedule)
     return sums, read(edges, lasts, rows, cols, lanes, dut.capture_latency)
 
 
 @pytest.mark.parametrize(("rows", "cols", "lanes"), [
-    (3, 5, 3), (3, 5, 1), (1, 1, 1), (8, 4, 8), (8, 4, 2), (1, 6, 1), (5, 1, 1)])
-def test_tiles_at_their_least_distance_drain_whole(rows, cols, lanes):
+    (3, 5, 3), (3, 5, 1), (1, 1, 1), (8, 4, 8), (8, 4, 2), (1, 6, 1), (5, 1, 1), (4, 2, 4)])
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_tiles_at_their_least_distance_drain_whole(rows, cols, lanes, weight_bits):
     distance = tile_spacing(rows=rows, cols=cols, lanes=lanes)
-    expected, got = drained(rows, cols, lanes, distance, seed=3)
+    expected, got = drained(rows, cols, lanes, distance, 3, weight_bits)
     assert len(got) == 6
     for due, seen in zip(expected, got, strict=True):
         np.testing.assert_array_equal(seen, due)
 
 
 @pytest.mark.parametrize(("rows", "cols", "lanes"), [(3, 5, 3), (8, 4, 8), (5, 1, 1)])
-def test_the_least_distance_is_the_least(rows, cols, lanes):
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_the_least_distance_is_the_least(rows, cols, lanes, weight_bits):
     distance = tile_spacing(rows=rows, cols=cols, lanes=lanes)
-    expected, got = drained(rows, cols, lanes, distance - 1, seed=3)
+    expected, got = drained(rows, cols, lanes, distance - 1, 3, weight_bits)
     assert any((due != seen).any() for due, seen in zip(expected, got, strict=True))
+
+
+def test_the_largest_sums_of_4_bits():
+    columns, rows, cols = 30, 2, 3
+    dut = Array(rows=rows, cols=cols, sum_bits=16, weight_bits=4)   # holds 30 * 2**10, signed
+    last = columns - 1
+    schedule = [([-128, 127], [-8, 7, -8], t == 0, t == last,
+                 t - last - dut.capture_latency in (1, 3)) for t in range(columns + 16)]
+    edges = simulate(dut, schedule)
+    at = last + dut.capture_latency
+    assert edges[[at, at + 2, at + 4]].tolist() == [
+        [30 * 1024, 30 * 127 * -8], [30 * -128 * 7, 30 * 127 * 7], [30 * 1024, 30 * 127 * -8]]
 
 
 def test_the_largest_sums():
@@ -119,7 +144,8 @@ def test_spacing(spacing, rows, cols, lanes):
 
 @pytest.mark.parametrize(("keywords", "message"), [
     ({"rows": 0, "cols": 1}, "rows must be in 1..32, not 0"),
-    ({"rows": 1, "cols": 33}, "cols must be in 1..32, not 33")])
+    ({"rows": 1, "cols": 33}, "cols must be in 1..32, not 33"),
+    ({"rows": 1, "cols": 2, "weight_bits": 2}, "weight_bits must be 8 or 4, not 2")])
 def test_refuses(keywords, message):
     with pytest.raises(ValueError, match=message):
         Array(sum_bits=20, **keywords)

@@ -59,7 +59,7 @@ def test_json_is_the_manifest_alone(tmp_path):
     (["--lanes", "13"], "lanes must be an integer in 1..12, not 13"),
     (["--queue-depth", "17"], "queue_depth must be an integer in 1..16, not 17"),
     (["--block-inputs", "12"], "block_inputs must be one of 8, 16, 32, not 12"),
-    (["--weight-bits", "3"], "weight_bits must be one of 8, not 3"),
+    (["--weight-bits", "3"], "weight_bits must be one of 8, 4, not 3"),
     (["--target", "abacus"], f"target must be one of {choice(TARGETS)}, not 'abacus'"),
 ])
 def test_refused_parameters_say_why_and_write_nothing(arguments, message, tmp_path):

@@ -32,6 +32,9 @@ def test_an_accumulator_just_holds_the_largest_sum(max_k):
     largest = max_k * 128 * 128
     assert largest <= 2 ** (config.sum_bits - 1) - 1
     assert largest > 2 ** (config.sum_bits - 2) - 1
+    narrow = ArrayConfig(max_k=max_k, act_words=max(max_k, 8192), weight_bits=4)
+    largest = max_k * 128 * 8
+    assert 2 ** (narrow.sum_bits - 2) - 1 < largest <= 2 ** (narrow.sum_bits - 1) - 1
 
 
 @pytest.mark.parametrize(("max_k", "block_inputs", "blocks"), [
@@ -49,7 +52,7 @@ def test_results_of_four_tiles_are_held(rows, cols, lanes, words):
 LIMITS = {"rows": (1, 32), "cols": (1, 32), "max_k": (1, 32768), "act_words": (1, 1 << 20),
           "queue_depth": (1, 16)}
 CHOICES = {"bus_bits": ("32, 64, 128", (32, 64, 128)), "block_inputs": ("8, 16, 32", (8, 16, 32)),
-           "weight_bits": ("8", (8,)), "target": ("generic, ecp5", ("generic", "ecp5"))}
+           "weight_bits": ("8, 4", (8, 4)), "target": ("generic, ecp5", ("generic", "ecp5"))}
 
 
 def refused(message, **settings):
@@ -74,7 +77,7 @@ def test_choices(name):
     told, allowed = CHOICES[name]
     for value in allowed:
         assert getattr(ArrayConfig(**{name: value}), name) == value
-    for value in (0, 4, 7, 24, 256, "ecp6", None, True):
+    for value in (0, 5, 7, 24, 256, "ecp6", None, True):
         refused(f"{name} must be one of {told}, not {value!r}", **{name: value})
 
 

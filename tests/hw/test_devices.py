@@ -62,3 +62,15 @@ def test_device_by_name():
 
 def test_every_cell_has_a_multiplier():
     assert cell_multipliers(ArrayConfig(rows=3, cols=5)) == 15
+
+
+def test_two_columns_of_4_bits_share_one_and_an_odd_one_has_its_own():
+    assert cell_multipliers(ArrayConfig(rows=3, cols=5, weight_bits=4)) == 9
+    assert cell_multipliers(ArrayConfig(rows=12, cols=24, weight_bits=4)) == 144
+    check_arithmetic(ArrayConfig(rows=12, cols=24, weight_bits=4, lanes=6), find("85k"))
+    with pytest.raises(InputError, match=r"12 x 24 cells: expected at most 156 MULT18X18D "
+                                         r"\(LFE5U-85F\), found 288"):
+        check_arithmetic(ArrayConfig(rows=12, cols=24), find("85k"))
+    with pytest.raises(InputError, match=r"lanes: expected at most 6 .* 12 x 24 cells take 144 "):
+        check_arithmetic(ArrayConfig(rows=12, cols=24, weight_bits=4, lanes=12),
+                         find("85k"))

@@ -33,6 +33,8 @@ def text():
 @pytest.mark.parametrize("config", [
     SMALLEST,
     ArrayConfig(rows=3, cols=5, max_k=40, act_words=48),
+    ArrayConfig(rows=3, cols=5, max_k=40, act_words=48, weight_bits=4),
+    ArrayConfig(rows=1, cols=1, max_k=1, act_words=1, bus_bits=32, queue_depth=1, weight_bits=4),
     ArrayConfig(rows=4, cols=2, max_k=1536, act_words=2000, bus_bits=128, block_inputs=32),
     ArrayConfig(rows=8, cols=8, bus_bits=32, block_inputs=8, queue_depth=16),
     ArrayConfig(),

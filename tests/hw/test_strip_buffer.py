@@ -49,6 +49,27 @@ def test_index_and_weights_at_their_exact_latencies(depth, max_k, cols, w_delay)
     assert len(ws) == len(reads) == 150
 
 
+def test_pairs_of_4_bits():
+    """Words of nine bits, each with a place of its own."""
+    dut, words = StripBuffer(depth=4, max_k=9, cols=5, w_delay=1, weight_bits=4), []
+    rng = random.Random(6)
+    fill = [[rng.randrange(-136, 120) for _ in range(3)] for _ in range(4)]
+
+    async def drive(ctx):
+        for at, word in enumerate(fill):
+            set_write(ctx, dut.w_write, at, word)
+            await ctx.tick()
+        ctx.set(dut.w_write.en, 0)
+        await ctx.tick().repeat(StripBuffer.WRITE_LATENCY - 1)
+        for at in range(4):
+            ctx.set(dut.addr, at)
+            await ctx.tick().repeat(StripBuffer.K_LATENCY + 1)
+            words.append([ctx.get(dut.w[index]) for index in range(3)])
+
+    run(dut, drive, max_cycles=50)
+    assert words == fill
+
+
 def test_one_bank_is_read_while_the_other_is_written():
     rng = random.Random(4)
     bank, cols = 8, 3

@@ -25,9 +25,9 @@ GEOMETRIES = [(5, 32, 8), (1, 64, 16), (12, 64, 16), (4, 128, 32), (3, 128, 8), 
 STALLED = GEOMETRIES[::2]
 
 
-def make(cols, bus_bits, block_inputs):
+def make(cols, bus_bits, block_inputs, weight_bits=8):
     return StripLoader(rows=ROWS, cols=cols, max_k=MAX_K, act_words=ACT_WORDS, bus_bits=bus_bits,
-                       block_inputs=block_inputs)
+                       block_inputs=block_inputs, weight_bits=weight_bits)
 
 
 def beats_of(data, bus_bytes):
@@ -42,7 +42,8 @@ class Job:
     def __init__(self, rng, cols, block_inputs, *, tag=7, bank=0, **layer):
         layer = random_layer(rng, **layer)
         self.layer, self.bank = layer, bank
-        self.stream = encode_weights(layer, cols=cols, block_inputs=block_inputs, tag=tag)
+        self.stream = encode_weights(layer, cols=cols, block_inputs=block_inputs, tag=tag,
+                                     weight_bits=layer.weight_bits)
         self.descriptor = {
             "inputs": layer.in_features, "outputs": layer.out_features, "groups": 1,
             "last_tokens": 1, "tag": tag, "zero_point": 0, "raw": 0,
@@ -59,7 +60,13 @@ class Job:
                            for n in outputs] + [(0, spec.MULT_MIN, spec.SHIFT_MIN)] * pad})
 
 
-def jobs_of(cols, block_inputs, seed):
+def outputs_of(words, cols):
+    """Weights of each output from a pair's words, 16 w1 + w0 each."""
+    pairs = [((word & 15 ^ 8) - 8, word) for word in words]
+    return [value for low, word in pairs for value in (low, word - low >> 4)][:cols]
+
+
+def jobs_of(cols, block_inputs, seed, weight_bits=8):
     rng = np.random.default_rng(seed)
     shapes = [
         {"inputs": 1, "outputs": 1, "density": 1.0},
@@ -71,7 +78,8 @@ def jobs_of(cols, block_inputs, seed):
         {"inputs": 17, "outputs": cols + 1, "density": 0.1, "empty_outputs": slice(0, cols + 1)},
         {"inputs": 40, "outputs": 6, "p": 3, "density": 0.05},
     ]
-    return [Job(rng, cols, block_inputs, tag=31 * index & 255, bank=index % 2, **shape)
+    return [Job(rng, cols, block_inputs, tag=31 * index & 255, bank=index % 2,
+                weight_bits=weight_bits, **shape)
             for index, shape in enumerate(shapes)]
 
 
@@ -159,7 +167,9 @@ class Bench:
             if k_en:
                 memory["k"][k_addr] = k
             if w_en:
-                memory["w"][w_addr] = [w[c] for c in range(self.cols)]
+                words = [w[index] for index in range(len(dut.w_write.data))]
+                memory["w"][w_addr] = (words if dut.weight_bits == 8
+                                       else outputs_of(words, self.cols))
             if p_en:
                 memory["param"][p_addr] = (p.bias, p.mult, p.shift)
             if l_en:
@@ -186,6 +196,28 @@ def test_strips_tables_and_parameters_are_written(cols, bus_bits, block_inputs, 
     assert any(len(strip["k"]) == MAX_K for job in jobs for strip in job.strips)
     Bench(make(cols, bus_bits, block_inputs), jobs, cols=cols, bus_bits=bus_bits,
           stall=stall).run()
+
+
+@pytest.mark.parametrize(("cols", "bus_bits", "block_inputs", "stall"), [
+    (5, 32, 8, 0.0), (5, 128, 16, 0.3), (1, 64, 16, 0.0), (24, 64, 16, 0.3), (8, 32, 32, 0.0),
+    (3, 32, 8, 0.3)])
+def test_weights_of_4_bits(cols, bus_bits, block_inputs, stall):
+    """Beats of a column and more, of less; of an odd column, padded to a byte."""
+    jobs = jobs_of(cols, block_inputs, seed=cols, weight_bits=4)
+    assert any(len(strip["k"]) == MAX_K for job in jobs for strip in job.strips)
+    Bench(make(cols, bus_bits, block_inputs, weight_bits=4), jobs, cols=cols, bus_bits=bus_bits,
+          stall=stall).run()
+
+
+def test_weights_of_another_width_are_refused():
+    rng, layers = np.random.default_rng(9), {}
+    for bits in (8, 4):
+        layers[bits] = Job(rng, 5, 8, inputs=38, outputs=13, density=1.0, weight_bits=bits)
+    for built, sent in ((8, 4), (4, 8), (4, 4), (8, 8)):
+        seen = first_errors(layers[sent], [(beats_of(layers[sent].stream, 4), 0.0)],
+                            weight_bits=built)
+        cause = 0 if built == sent else CAUSES["weight_bits"]
+        assert seen == [(cause, *((0, 0) if cause else (2, 2)))], (built, sent)
 
 
 def test_never_ready_without_a_job_a_bank_or_a_table():
@@ -281,9 +313,9 @@ def error_job(cols=5, lut=False):
     return job
 
 
-def first_errors(job, cases, *, cols=5, bus_bits=32):
+def first_errors(job, cases, *, cols=5, bus_bits=32, weight_bits=8):
     """(cause, strip, strips taken) of each case's beats, cause 0 if the job was loaded."""
-    dut, reset, rng = make(cols, bus_bits, 8), Signal(), random.Random(5)
+    dut, reset, rng = make(cols, bus_bits, 8, weight_bits), Signal(), random.Random(5)
     seen = []
 
     async def drive(ctx):

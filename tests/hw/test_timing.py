@@ -150,13 +150,26 @@ def test_next_job():
                                               (1.0, False)])
 def test_strip_loader(cols, bus_bits, block_inputs, density, lut):
     """First beat of each packet and the cycle in which each strip is ready, three strips."""
+    strip_loader(cols, bus_bits, block_inputs, density, lut, 8)
+
+
+@pytest.mark.parametrize(("cols", "bus_bits", "block_inputs"), [
+    (5, 32, 8), (24, 64, 16), (8, 64, 16), (3, 128, 8), (16, 32, 32)])
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_strip_loader_with_weights_of_4_bits(cols, bus_bits, block_inputs, density):
+    strip_loader(cols, bus_bits, block_inputs, density, False, 4)
+
+
+def strip_loader(cols, bus_bits, block_inputs, density, lut, weight_bits):
     shape = UnitShape(rows=1, cols=cols, lanes=1, bus_bytes=bus_bits // 8,
-                      block_inputs=block_inputs)
+                      block_inputs=block_inputs, weight_bits=weight_bits)
     rng = np.random.default_rng([cols, bus_bits])
-    layer = random_layer(rng, inputs=77, outputs=3 * cols, p=cols, density=density, lut=lut)
+    layer = random_layer(rng, inputs=77, outputs=3 * cols, p=cols, density=density, lut=lut,
+                         weight_bits=weight_bits)
     dut = StripLoader(rows=1, cols=cols, max_k=MAX_K, act_words=ACT_WORDS, bus_bits=bus_bits,
-                      block_inputs=block_inputs)
-    stream = encode_weights(layer, cols=cols, block_inputs=block_inputs, tag=0)
+                      block_inputs=block_inputs, weight_bits=weight_bits)
+    stream = encode_weights(layer, cols=cols, block_inputs=block_inputs, tag=0,
+                            weight_bits=weight_bits)
     release = 700
 
     async def source(ctx):

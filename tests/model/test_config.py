@@ -44,8 +44,9 @@ from sparseloom.model.errors import InputError
     (TrainConfig, "distil", 1.5, "a number from 0 to 1"),
     (TrainConfig, "precision", "fp8", "one of auto, float32, bfloat16"),
     (TrainConfig, "max_tokens", 2, "an integer of 4 or more"),
-    *((QuantizeConfig, "weight_bits", bits, "8, as the unit takes them")
-      for bits in (2, 4, 16, 8.0, "8")),
+    *((QuantizeConfig, "weight_bits", bits, "8 or 4")
+      for bits in (2, 7, 16, 8.0, "8", True)),
+    (QuantizeConfig, "rounding", "stochastic", "one of nearest, compensated"),
     (QuantizeConfig, "calibration_rows", 0, "an integer of 1 or more"),
 ])
 def test_refusals(config, setting, value, expected):
@@ -129,3 +130,11 @@ def test_no_torch_before_it_is_needed():
             "import sparseloom.model.names, sparseloom.model.packed.artefact; "
             "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_few_bits_are_rounded_with_care():
+    assert not QuantizeConfig().compensates
+    assert QuantizeConfig(weight_bits=4).compensates
+    assert not QuantizeConfig(weight_bits=4, qat_steps=1).compensates
+    assert not QuantizeConfig(weight_bits=4, rounding="nearest").compensates
+    assert QuantizeConfig(rounding="compensated").compensates

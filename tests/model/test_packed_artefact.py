@@ -14,9 +14,10 @@ from sparseloom.model.packed.artefact import (
     METADATA_KEY,
     Artefact,
     read_artefact,
+    stored_bits_per_weight,
     write_artefact,
 )
-from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.packed.layer import PackedLayer, pack_layer
 from tests.layers import random_layer
 
 TENSORS = ("block_mask", "column_masks", "weights", "bias", "mult", "shift", "lut", "weight_scale")
@@ -77,6 +78,56 @@ def test_what_was_written_is_read(folder, tmp_path):
         else:
             assert one == two and type(one) is type(two), field.name
     assert artefact.layer("raw").raw and artefact.layer("raw").lut is None
+
+
+@pytest.mark.parametrize(("outputs", "p", "q"), [(6, 3, 4), (5, 1, 1), (7, 3, 5)])
+def test_weights_of_4_bits_are_two_to_a_byte(outputs, p, q, tmp_path):
+    rng = np.random.default_rng(outputs)
+    weight = rng.integers(-7, 8, (outputs, 13)).astype(np.int8)
+    weight[:, ::4] = 0
+    whole = random_layer(rng, inputs=13, outputs=outputs, weight_bits=4)
+    layer = pack_layer(
+        name="four", weight=weight, p=p, q=q, weight_bits=4, lut_scale=0.0,
+        **{field: getattr(whole, field) for field in (
+            "bias", "mult", "shift", "weight_scale", "input_scale", "input_zero_point",
+            "output_scale", "output_zero_point")})
+    path = write_artefact(tmp_path, [layer], {})
+    stored = load_file(path)["four/weights"]
+    flat = layer.weights.reshape(-1).tolist()
+    assert stored.dtype == np.uint8 and len(stored) == -(-len(flat) // 2)
+    assert [stored[i // 2] >> 4 * (i % 2) & 15 for i in range(len(flat))] == [w % 16 for w in flat]
+    read = read_artefact(tmp_path).layer("four")
+    assert read.weights.dtype == np.int8 and (read.weights == layer.weights).all()
+    assert (read.dense_weight() == weight).all() and read.weight_bits == 4
+    wide = dataclasses.replace(layer, weight_bits=8)
+    saved = stored_bits_per_weight(wide) - stored_bits_per_weight(layer)
+    assert saved * layer.surviving_weights == pytest.approx(8 * (len(flat) - len(stored)))
+
+
+def test_damaged_weights_of_4_bits(tmp_path):
+    layer = random_layer(np.random.default_rng(1), name="four", inputs=9, outputs=3, p=3, q=3,
+                         density=1.0, weight_bits=4)
+    assert layer.weights.size == 27
+
+    def written():
+        write_artefact(tmp_path, [layer], {})
+
+    written()
+    rewrite(tmp_path, lambda arrays: arrays.update({"four/weights": arrays["four/weights"][:-1]}))
+    refused(tmp_path, "layer four, weights: expected 14 bytes (popcount of column_masks is 9, two "
+                      "weights to a byte), found shape (13,)")
+    written()
+    rewrite(tmp_path, lambda arrays: arrays["four/weights"].__setitem__(-1, 0x10))
+    refused(tmp_path, "layer four, weights: expected zero bits after the last")
+    written()
+    rewrite(tmp_path, lambda arrays: arrays["four/weights"].__setitem__(0, 0x08))
+    refused(tmp_path, "layer four, weights: expected values in -7..7, found -8")
+    written()
+    rewrite(tmp_path, header=lambda body: body["layers"][0].update(weight_bits=8))
+    refused(tmp_path, "layer four, weights: expected I8, found U8")
+    written()
+    rewrite(tmp_path, lambda arrays: arrays.update({"four/weights": layer.weights}))
+    refused(tmp_path, "layer four, weights: expected U8, found I8")
 
 
 def test_same_bytes_each_time(folder, tmp_path):

@@ -8,9 +8,11 @@ from sparseloom.model.packed.codec import (
     align,
     join_sections,
     pack_bits,
+    pack_nibbles,
     pack_record,
     record_bytes,
     unpack_bits,
+    unpack_nibbles,
     unpack_record,
 )
 
@@ -71,3 +73,31 @@ def test_sections_fill_whole_beats(size, padded):
     section = bytes(range(1, size + 1))
     assert align(section) == section + bytes(padded - size)
     assert join_sections([section, section]) == align(section) * 2
+
+
+@given(values=st.lists(st.integers(-8, 7), max_size=33))
+def test_nibbles_inverse(values):
+    data = pack_nibbles(np.array(values, np.int8))
+    assert data.dtype == np.uint8 and data.shape == (-(-len(values) // 2),)
+    # written out by hand: value i is half i % 2 of byte i // 2, the lower half first
+    assert [data[i // 2] >> 4 * (i % 2) & 15 for i in range(len(values))] == [
+        value % 16 for value in values]
+    assert len(values) % 2 == 0 or not data[-1] >> 4
+    assert unpack_nibbles(data, len(values)).tolist() == values
+
+
+def test_each_column_of_nibbles_begins_on_a_byte():
+    columns = np.array([[1, -2, 3], [-4, 5, -6]], np.int8)
+    assert pack_nibbles(columns).tolist() == [[0xE1, 0x03], [0x5C, 0x0A]]
+    assert (unpack_nibbles(pack_nibbles(columns), 3) == columns).all()
+    assert [spec.column_bytes(cols, bits) for bits in (8, 4) for cols in (1, 2, 5)] == [
+        1, 2, 5, 1, 1, 3]
+
+
+def test_nibble_refusals():
+    with pytest.raises(ValueError, match=r"values must fit in 4 bits, not -9\.\.3"):
+        pack_nibbles(np.array([3, -9], np.int8))
+    with pytest.raises(ValueError, match="2 bytes expected, not 1"):
+        unpack_nibbles(np.zeros(1, np.uint8), 3)
+    with pytest.raises(ValueError, match="left-over half of the last byte is not zero"):
+        unpack_nibbles(np.array([0x11], np.uint8), 1)

@@ -54,9 +54,17 @@ def slow_decode(packet: bytes, cols: int, block_inputs: int):
     indices = [block * block_inputs + bit
                for i, block in enumerate(present) for bit in range(block_inputs)
                if masks[(i * block_inputs + bit) // 8] >> ((i * block_inputs + bit) % 8) & 1]
-    data = section(head["columns"] * cols)
-    weights = [[int.from_bytes(data[c * cols + n:c * cols + n + 1], "little", signed=True)
-                for n in range(cols)] for c in range(head["columns"])]
+    if head["weight_bits"] == 8:
+        data = section(head["columns"] * cols)
+        weights = [[int.from_bytes(data[c * cols + n:c * cols + n + 1], "little", signed=True)
+                    for n in range(cols)] for c in range(head["columns"])]
+    else:
+        step = (cols + 1) // 2
+        data = section(head["columns"] * step)
+        halves = [[data[c * step + n // 2] >> 4 * (n % 2) & 15 for n in range(2 * step)]
+                  for c in range(head["columns"])]
+        assert not any(any(column[cols:]) for column in halves)     # of an odd column
+        weights = [[half - 16 * (half > 7) for half in column[:cols]] for column in halves]
     params = np.frombuffer(section(8 * cols), PARAMS_DTYPE)
     assert len(packet) == at + 16 and not any(packet[at:at + 12])
     assert int.from_bytes(packet[-4:], "little") == zlib.crc32(packet[:-4])
@@ -65,13 +73,15 @@ def slow_decode(packet: bytes, cols: int, block_inputs: int):
 
 @pytest.mark.parametrize(("cols", "block_inputs"), [(1, 8), (5, 16), (12, 16), (8, 32)])
 @pytest.mark.parametrize("shape", LAYERS, ids=str)
-def test_weight_stream(shape, cols, block_inputs):
-    layer = random_layer(np.random.default_rng(7), **shape)
-    stream = encode_weights(layer, cols=cols, block_inputs=block_inputs, tag=201)
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_weight_stream(shape, cols, block_inputs, weight_bits):
+    layer = random_layer(np.random.default_rng(7), weight_bits=weight_bits, **shape)
+    stream = encode_weights(layer, cols=cols, block_inputs=block_inputs, tag=201,
+                            weight_bits=weight_bits)
     assert len(stream) % spec.ALIGN_BYTES == 0
     packets = split_packets(stream)
     assert all(zlib.crc32(packet) == spec.CRC_RESIDUE for packet in packets)
-    common = {"version": 1, "tag": 201, "weight_bits": 8, "cols": cols,
+    common = {"version": 1, "tag": 201, "weight_bits": weight_bits, "cols": cols,
               "block_inputs": block_inputs, "inputs": layer.in_features, "reserved": 0}
     if layer.lut is not None:
         table = packets.pop(0)
@@ -160,11 +170,13 @@ def test_wrong_results():
 
 
 def test_other_weight_widths_are_refused():
-    layer = random_layer(np.random.default_rng(3), inputs=4, outputs=4)
-    with pytest.raises(InputError, match="layer layer, weight_bits"):
-        encode_weights(layer, cols=4, block_inputs=16, tag=0, weight_bits=4)
+    for found, built in ((8, 4), (4, 8)):
+        layer = random_layer(np.random.default_rng(3), inputs=4, outputs=4, weight_bits=found)
+        with pytest.raises(InputError, match=f"layer layer, weight_bits: expected {built}, as the "
+                                             f"unit was built, found {found}"):
+            encode_weights(layer, cols=4, block_inputs=16, tag=0, weight_bits=built)
     with pytest.raises(ValueError, match="tag must fit in 8 bits"):
-        encode_weights(layer, cols=4, block_inputs=16, tag=256)
+        encode_weights(layer, cols=4, block_inputs=16, tag=256, weight_bits=4)
 
 
 def test_damage_and_reseal():

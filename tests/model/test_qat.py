@@ -31,7 +31,7 @@ def prepared(kind="bert", calibration="mse", *, dead=True):
     return model, linears, encoder, ranges
 
 
-def packed(model, linears, ranges):
+def packed(model, linears, ranges, weight_bits=8):
     return {linear.name: quantize_linear(
         name=linear.name, weight=linear.module.weight.detach().numpy(),
         bias=linear.module.bias.detach().numpy(), keep=linear.module.weight.numpy(force=True) != 0,
@@ -39,19 +39,21 @@ def packed(model, linears, ranges):
         output_range=ranges[linear.name]["output"],
         raw=linear.residual and linear.activation is None,
         activation=activation_function(model, linear),
-        activation_range=ranges[linear.name].get("activation")) for linear in linears}
+        activation_range=ranges[linear.name].get("activation"), weight_bits=weight_bits)
+        for linear in linears}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_layer_answers_what_its_integers_answer(kind):
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_a_layer_answers_what_its_integers_answer(kind, weight_bits):
     model, linears, _, ranges = prepared(kind)
-    layers = packed(model, linears, ranges)
+    layers = packed(model, linears, ranges, weight_bits)
     torch.manual_seed(1)
     for linear in linears:
         layer = layers[linear.name]
         low, high = ranges[linear.name]["input"]
         x = torch.empty(200, layer.in_features).uniform_(1.2 * low, 1.2 * high)  # some are clamped
-        with fake_quantize(model, linears, ranges), torch.no_grad():
+        with fake_quantize(model, linears, ranges, weight_bits), torch.no_grad():
             found = linear.module(x)
             if linear.activation is not None:
                 found = base_model(model).get_submodule(linear.activation)(found)
@@ -64,7 +66,9 @@ def test_a_layer_answers_what_its_integers_answer(kind):
         if layer.lut is not None:
             step = 1.13 * step + layer.lut_scale
         apart = (found - wanted).abs()
-        assert apart.max() < step and (apart > 0.01 * step).float().mean() < 2e-3
+        # The integers' bias is rounded to the sums' unit, 18 times as coarse with 4 bits.
+        most = 2e-3 if weight_bits == 8 else 2e-2
+        assert apart.max() < step and (apart > 0.01 * step).float().mean() < most
         assert len(wanted.unique()) > 50
 
 

@@ -200,6 +200,15 @@ def test_values_that_are_no_numbers():
 
 
 def test_four_bits():
-    layer, x, y = layer_of(np.random.default_rng(8), weight_bits=4)
-    assert np.abs(layer.dense_weight()).max() == 7
-    assert np.abs(run(layer, x) - y).max() < 0.25 * np.abs(y).max()
+    rng = np.random.default_rng(8)
+    layer, x, y = layer_of(rng, n=24, k=200, weight_bits=4)
+    assert np.abs(layer.dense_weight()).max() == 7 and layer.weight_bits == 4
+    clipped = np.abs(layer.dense_weight()) == 7
+    assert 0.005 < clipped.mean() < 0.1                     # not the largest of each row alone
+    error = np.abs(run(layer, x) - y)
+    assert error.max() < 0.25 * np.abs(y).max()
+    ones = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    fitted, *_ = layer_of(np.random.default_rng(8), n=24, k=200, weight_bits=4,
+                          moments=ones.T @ ones)
+    assert np.square(run(fitted, x) - y).sum() < 0.9 * np.square(error).sum()
+    assert (fitted.dense_weight() != layer.dense_weight()).any()

@@ -21,7 +21,9 @@ def artefact(tmp_path, monkeypatch):
     rng = np.random.default_rng(3)
     write_artefact(tmp_path, [
         random_layer(rng, name="encoder.0.key", inputs=40, outputs=20, p=5, q=8),
-        random_layer(rng, name="encoder.0.value", inputs=40, outputs=24, p=8, q=8)], {})
+        random_layer(rng, name="encoder.0.value", inputs=40, outputs=24, p=8, q=8),
+        random_layer(rng, name="encoder.1.key", inputs=40, outputs=20, p=5, q=8, weight_bits=4)],
+        {})
     asked = []
 
     def capture(folder, name, *, tokens, sentences):
@@ -52,6 +54,23 @@ def test_layer_as_json(artefact, monkeypatch, capsys):
     assert found["cycles"] > found["ideal_cycles"] > 0 and found["predicted_cycles"] is None
     assert asked == [(folder, "encoder.0.key", 7, None)]
     assert "note" not in err
+
+
+def test_a_layer_of_4_bits_has_a_unit_of_its_own(artefact, monkeypatch, capsys):
+    folder, asked = artefact
+    code, out, err = call(monkeypatch, capsys, folder, "-l", "encoder.1.key", "--tokens", 7,
+                          *BUILD, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["outputs"], found["mismatches"]) == (140, 0)
+    assert found["geometry"]["weight_bits"] == 4
+    asked.clear()
+    for name, given, own in (("encoder.1.key", 8, 4), ("encoder.0.key", 4, 8)):
+        code, out, err = call(monkeypatch, capsys, folder, "-l", name, *BUILD,
+                              "--weight-bits", given)
+        assert code == 2 and not asked
+        assert (f"layer {name}, weight_bits: expected {given}, as the unit was built, found {own}"
+                in err)
 
 
 def test_layer_as_a_table_with_sentences(artefact, monkeypatch, capsys, tmp_path):

@@ -14,6 +14,7 @@ from sparseloom.hw.generate import tidy
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.memory import SimpleDualPort, block_banks
 from sparseloom.hw.multiplier import Multiplier
+from sparseloom.hw.pair_cell import PairCell
 from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.sim.build import ECP5_CELLS, tool_environment
 
@@ -31,7 +32,7 @@ class Twins(wiring.Component):
 
     def __init__(self):
         self.pairs = {}
-        for a, b in ((8, 8), (18, 17), (18, 18), (3, 1)):
+        for a, b in ((8, 8), (18, 17), (18, 18), (17, 8), (3, 1)):
             self.pairs[f"multiplier_{a}_{b}"] = [
                 Multiplier(a_bits=a, b_bits=b, target=target) for target in Multiplier.BODIES]
         self.pairs["wide_multiplier"] = [
@@ -40,6 +41,12 @@ class Twins(wiring.Component):
             self.pairs[f"accumulator_{bits}"] = [
                 Accumulator(product_bits=16, sum_bits=bits, target=target)
                 for target in Accumulator.BODIES]
+        for bits in (16, 21, 22):
+            self.pairs[f"accumulator_carry_{bits}"] = [
+                Accumulator(product_bits=12, sum_bits=bits, carry=True, target=target)
+                for target in Accumulator.BODIES]
+        self.pairs["pair_cell"] = [PairCell(sum_bits=22, target=target)
+                                   for target in Multiplier.BODIES]
         self.pairs["kept_register"] = [KeptRegister(5, target=target)
                                        for target in KeptRegister.BODIES]
         for depth, bits in MEMORIES:
@@ -63,13 +70,23 @@ class Twins(wiring.Component):
                     outputs.append(part.product)
                 elif isinstance(part, Accumulator):
                     m.d.comb += [part.product.eq(noise), part.first.eq(noise[20:24] == 0)]
+                    if part.has_carry:
+                        m.d.comb += part.carry.eq(noise[24])
                     outputs.append(part.total)
+                elif isinstance(part, PairCell):
+                    m.d.comb += [
+                        part.x.eq(noise), part.w.eq(noise[8:]), part.first.eq(noise[20:23] == 0),
+                        part.last.eq(noise[23:26] == 0), part.shift.eq(noise[26:28] == 0),
+                        part.drain_right.eq(noise[30:]),
+                    ]
+                    outputs.append(Cat(part.drained, part.x_right, part.w_down, part.first_right,
+                                       part.last_right, part.shift_right))
                 elif isinstance(part, KeptRegister):
                     m.d.comb += part.i.eq(noise)
                     outputs.append(part.o)
                 else:
                     outputs.append(self.memory(m, part, noise))
-            generic, ecp5 = (output.as_unsigned() for output in outputs)
+            generic, ecp5 = (Cat(output) for output in outputs)
             m.d.comb += [self.differ[index].eq(generic != ecp5), self.alive[index].eq(ecp5 != 0)]
         return m
 
@@ -156,7 +173,7 @@ def test_bodies_are_equal(tmp_path):
 
 @pytest.mark.parametrize(("old", "new", "parts"), [
     ("if (OCEB) word_q <= word;", "word_q <= word;", {"memory"}),
-    ("product_q <= to_output;", "product_q <= to_output + 1;", {"multiplier", "wide"}),
+    ("product_q <= to_output;", "product_q <= to_output + 1;", {"multiplier", "wide", "pair"}),
 ])
 def test_a_wrong_model_shows(tmp_path, old, new, parts):
     text = ECP5_CELLS.read_text()

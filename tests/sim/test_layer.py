@@ -42,6 +42,14 @@ def test_every_output_is_right(shape, stall):
     assert json.loads(json.dumps(run.as_dict()))["cycles"] == run.cycles
 
 
+@pytest.mark.parametrize(("stall", "shape"), [(0.0, {"lut": True}), (0.4, {"raw": True})])
+def test_weights_of_4_bits(stall, shape):
+    layer, x = make(weight_bits=4, **shape)
+    run = run_layer(layer, x, CONFIGS["3x5w4-ecp5"], stall=stall)
+    assert (run.outputs, run.mismatches) == (14 * 24, 0)
+    assert run.predicted_cycles == (None if stall else run.cycles)
+
+
 def test_stalls_cost_cycles_and_seeds_matter():
     layer, x = make()
     cycles = [run_layer(layer, x, CONFIG, stall=stall, seed=seed).cycles
@@ -71,6 +79,10 @@ def test_refusals():
         run_layer(layer, x[:0], CONFIG)
     with pytest.raises(InputError, match=r"stall: expected 0 to 0\.99, found 1"):
         run_layer(layer, x, CONFIG, stall=1)
+    four, _ = make(weight_bits=4)
+    with pytest.raises(InputError, match="layer layer, weight_bits: expected 8, as the unit was "
+                                         "built, found 4"):
+        run_layer(four, x, CONFIG)
     wide, x = make(inputs=48)
     with pytest.raises(InputError, match="expected at most max_k = 45, found 48"):
         run_layer(wide, x, CONFIG)

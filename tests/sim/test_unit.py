@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.packed import spec
 from sparseloom.model.reference import accumulate, requantise
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.cases import write_cases
@@ -19,6 +20,9 @@ CONFIGS = {
                        queue_depth=1),
     "3x5-ecp5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32, block_inputs=8,
                             queue_depth=2, target="ecp5"),
+    "3x5w4-ecp5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32,
+                              block_inputs=8, queue_depth=2, weight_bits=4, target="ecp5"),
+    "2x8w4": ArrayConfig(rows=2, cols=8, max_k=72, act_words=144, bus_bits=64, weight_bits=4),
     "8x4": ArrayConfig(rows=8, cols=4, max_k=72, act_words=144, bus_bits=128, block_inputs=32,
                        queue_depth=4),
 }
@@ -32,7 +36,7 @@ def make_cases(config: ArrayConfig) -> list:
     cases = []
 
     def add(name, tokens, **shape):
-        layer = random_layer(rng, name=name, **shape)
+        layer = random_layer(rng, name=name, weight_bits=config.weight_bits, **shape)
         cases.append((layer, random_acts(rng, tokens, layer.in_features)))
 
     add("one", 1, inputs=1, outputs=1, density=1.0)
@@ -57,7 +61,8 @@ def make_cases(config: ArrayConfig) -> list:
     add("raw_blocks", 1, inputs=32, outputs=3 * cols, p=cols, q=8, structure="block", raw=True)
     add("most_words", config.act_words // 20 * rows, inputs=20, outputs=cols, density=0.5)
     # Exact halves of both signs at x = 0, and what is just above and below, for every alignment.
-    ties = random_layer(rng, name="ties", inputs=1, outputs=18, density=1.0)
+    ties = random_layer(rng, name="ties", inputs=1, outputs=18, density=1.0,
+                        weight_bits=config.weight_bits)
     ties.weights[:] = 1
     shift = np.arange(16, 34)
     bias = np.where(shift % 2, 3, -3) << (shift - 16)
@@ -65,14 +70,16 @@ def make_cases(config: ArrayConfig) -> list:
                           bias=bias.astype(np.int32), output_zero_point=-3),
                   np.arange(-1, 2 * rows, dtype=np.int8)[:, None]))
     # The ends of both ranges, and sums that clamp on either side.
-    scales = random_layer(rng, name="scales", inputs=20, outputs=12, density=1.0)
+    scales = random_layer(rng, name="scales", inputs=20, outputs=12, density=1.0,
+                          weight_bits=config.weight_bits)
     cases.append((replace(scales, mult=np.tile(np.array([32768, 65535, 40000], np.uint16), 4),
                           shift=np.repeat(np.array([1, 47, 33, 25], np.uint8), 3)),
                   random_acts(rng, rows + 1, 20)))
     extreme = random_layer(rng, name="extreme", inputs=max_k, outputs=2 * cols, density=1.0,
-                           raw=True)
-    extreme.weights[:] = np.where(rng.random(extreme.weights.shape) < 0.5, -127, 127)
-    extreme.weights[0] = 127
+                           raw=True, weight_bits=config.weight_bits)
+    limit = spec.WEIGHT_LIMIT[config.weight_bits]
+    extreme.weights[:] = np.where(rng.random(extreme.weights.shape) < 0.5, -limit, limit)
+    extreme.weights[0] = limit
     cases.append((extreme, np.full((rows, max_k), -128, np.int8)))
     return cases
 
