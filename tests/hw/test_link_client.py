@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sparseloom.hw import serial_line
 from sparseloom.hw.link_client import LinkClient, LinkError
 from sparseloom.hw.serial_line import SerialLine
 from sparseloom.model.errors import InputError
@@ -154,6 +155,35 @@ def test_serial_port():
         os.close(board)
         os.close(port)
     assert asked[1] == asked[2]
+
+
+def test_a_cable_that_is_pulled_is_told():
+    board, port = os.openpty()
+    tty.setraw(port)
+    line = SerialLine(os.ttyname(port))
+    os.close(port)
+    os.close(board)
+    try:
+        with pytest.raises(LinkError, match=r"port /dev/.*: expected it to stay open, found: "):
+            line.read(1.0)
+        with pytest.raises(LinkError, match=r"port /dev/.*: expected it to stay open, found: "):
+            line.write(bytes(10))
+    finally:
+        line.close()
+
+
+def test_a_port_that_takes_nothing_is_told(monkeypatch):
+    monkeypatch.setattr(serial_line, "WRITE_SECONDS", 0.1)
+    board, port = os.openpty()
+    tty.setraw(port)
+    line = SerialLine(os.ttyname(port))
+    try:
+        with pytest.raises(LinkError, match="expected it to stay open, found: Write timeout"):
+            line.write(bytes(1 << 20))
+    finally:
+        line.close()
+        os.close(board)
+        os.close(port)
 
 
 def test_a_port_that_is_not_there_is_refused():
