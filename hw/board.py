@@ -23,7 +23,8 @@ or a damaged frame just now, the line is sending, weights or results are waiting
 interrupt line."""
 
 SHOWN_BITS = 22
-"""A short event is shown for 2**SHOWN_BITS cycles; the heartbeat's period is 8 times as long."""
+"""A short event is shown for half of 2**SHOWN_BITS cycles; the heartbeat's period is 8 times
+2**SHOWN_BITS."""
 
 
 def bit_cycles(*, clock_mhz: float, baud: int) -> int:

@@ -96,7 +96,7 @@ def verilog(
 @app.command()
 def bitstream(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.bit", show_default=False,
-                                      help="The bitstream; its folder must be there.")],
+                                      help="The bitstream; its folder is made if missing.")],
     rows: Rows = 4,
     cols: Cols = 4,
     max_k: MaxK = DEFAULTS.max_k,

@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, str]] = {
               "block_memories": r"(SDPB|SDPX9B|DPB|DPX9B|SP|SPX9)", "lut_memories": r"RAM16S\w+"},
     "xilinx": {"luts": r"LUT[1-6]|INV", "carries": r"CARRY4", "ffs": r"FD[CPRS]E(_1)?",
                "dsps": r"DSP48E1", "block_memories": r"RAMB(18|36)E1",
-               "lut_memories": r"RAM(32|64|128|256)\w+"},
+               "lut_memories": r"RAM(32|64|128|256)\w+|SRL(16E|C32E)"},
 }
 """Names of cells, by what they are. Multiplexers of the slices come with their tables."""
 

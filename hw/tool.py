@@ -54,7 +54,7 @@ def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path,
     """
     keep_log.unlink(missing_ok=True)
     start = time.monotonic()
-    fault = None
+    fault, begun = None, ""         # a line may be read before all of it was written
     with open(log, "wb") as out, open(log, encoding="utf-8", errors="replace") as lines:
         process = subprocess.Popen([sys.executable, "-c", LINKED + program, *arguments],
                                    cwd=folder, stdout=out, stderr=subprocess.STDOUT,
@@ -65,9 +65,14 @@ def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path,
                     code = process.wait(POLL_SECONDS)
                 except subprocess.TimeoutExpired:
                     code = None
-                for line in lines:
-                    heard(line.rstrip("\n"))
+                for piece in lines:
+                    begun += piece
+                    if begun.endswith("\n"):
+                        heard(begun.rstrip("\n"))
+                        begun = ""
                 if code is not None:
+                    if begun:
+                        heard(begun)
                     if code:
                         fault = f"failed with code {code}"
                     break

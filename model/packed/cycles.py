@@ -599,7 +599,7 @@ def split_groups(groups: int, *, inputs: int, act_words: int) -> list[int]:
 def layer_jobs(job: UnitJob, shape: UnitShape) -> list[UnitJob]:
     """The jobs that a layer takes where its tokens do not fit the activation buffer.
 
-    As ``sparseloom.sim.layer.split_tokens`` does it; each takes the whole weight stream again.
+    As ``sparseloom.hw.job.split_tokens`` does it; each takes the whole weight stream again.
 
     Raises
     ------

@@ -30,6 +30,13 @@ def test_hears_before_the_end(tmp_path):
     assert heard[1][1] - heard[0][1] > 0.5
 
 
+def test_a_line_written_in_pieces_is_heard_once_and_whole(tmp_path):
+    heard = []
+    run(tmp_path, "import time\nprint('Info: Rout', end='', flush=True)\ntime.sleep(1)\n"
+        "print('ing..')\nprint('no end', end='', flush=True)\ntime.sleep(1)", heard=heard.append)
+    assert heard == ["Info: Routing..", "no end"]
+
+
 def test_a_failure_is_one_line_with_the_log(tmp_path):
     with pytest.raises(ToolError) as caught:
         run(tmp_path, "print('ERROR: no room for cell x')\nraise SystemExit(3)")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from rich.console import Console
 
@@ -24,6 +26,10 @@ def test_a_generic_build_synthesises_for_every_family(family, tmp_path):
     assert named > 0.8 * sum(count for cell, count in report["cells"].items()
                              if not cell.startswith(("MUX", "PFUMX", "L6MUX", "VCC", "GND", "VHI",
                                                      "VLO", "BUFG", "INV", "GSR")))
+    # Registers in a row: Xilinx makes them of look-up tables.
+    shifts = [cell for cell in report["cells"] if cell.startswith("SRL")]
+    assert bool(shifts) == (family == "xilinx")
+    assert all(re.fullmatch(KINDS[family]["lut_memories"], cell) for cell in shifts)
     assert not any("IBUF" in cell or "OBUF" in cell or cell.startswith("SB_IO")
                    for cell in report["cells"]), "pads"
     assert report["family"] == family
