@@ -62,7 +62,7 @@ CAPTURE = 4
 """A cell: from the last operands to the sum in the drain register."""
 DRAIN = 1
 """From the array's edge to a step of post-processing."""
-POSTPROCESS = 14
+POSTPROCESS = 15
 """From a step to its results."""
 RESULT_FIFO = 3
 """From results to the word at the result FIFO's output, if none waits before it."""
