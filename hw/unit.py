@@ -64,7 +64,7 @@ class Unit(wiring.Component):
 
         registers = AxiLiteRegisters()
         fault = Fault()
-        counters = Counters()
+        counters = Counters(target=target)
         weights_port = InputPort(bus_bits=config.bus_bits)
         acts_port = InputPort(bus_bits=config.bus_bits)
 
@@ -91,7 +91,7 @@ class Unit(wiring.Component):
                       release_delay=ISSUE_LATENCY)
         array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
-                      latency=ISSUE_LATENCY + array.capture_latency)
+                      latency=ISSUE_LATENCY + array.capture_latency, target=target)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
         result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words,
                                  target=target)
