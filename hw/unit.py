@@ -91,7 +91,7 @@ class Unit(wiring.Component):
                       release_delay=ISSUE_LATENCY)
         array = Array(rows=rows, cols=cols, sum_bits=sum_bits, target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
-                      latency=ISSUE_LATENCY + array.capture_latency, target=target)
+                      latency=ISSUE_LATENCY + array.capture_latency - Issue.BEHIND, target=target)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
         result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words,
                                  target=target)
@@ -137,10 +137,10 @@ class Unit(wiring.Component):
             strip_buffer.addr.eq(issue.strip_addr), act_buffer.k.eq(strip_buffer.k),
             array.x.eq(act_buffer.x), array.w.eq(strip_buffer.w),
             array.shift.eq(drain.shift), drain.edge.eq(array.edge),
-            drain.tile_end.eq(issue.last), drain.tile.eq(issue.tile),
+            drain.tile_end.eq(issue.tile_end), drain.tile.eq(issue.tile),
         ]
         base = issue.act_base
-        for stage in range(StripBuffer.K_LATENCY):  # the base waits for the index
+        for stage in range(Issue.BEHIND, StripBuffer.K_LATENCY):  # the base waits for the index
             base_q = Signal(base.shape(), name=f"base_{stage}", reset_less=True)
             m.d.sync += base_q.eq(base)
             base = base_q

@@ -465,14 +465,15 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             outputs_left -= shape.cols
 
             # Its first tile.
-            offer = max(begin + timing.WALK_NEXT, ready, acts_ready, known_from + timing.JOB_BEGUN)
+            offer = max(begin + timing.WALK_NEXT, ready + timing.TILE_TAKE,
+                        acts_ready + timing.TILE_TAKE, known_from + timing.JOB_BEGUN)
             begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                         results.room_for(words) + timing.ROOM)
             if begin >= idle_from:                  # idle_from .. begin have no column
                 known = max(known_from, idle_from)
                 loaded = max(ready, known)
                 there = max(acts_ready, loaded)
-                offered = max(offer + 1, idle_from)
+                offered = max(offer + timing.TILE_OFFER, idle_from)
                 if there > offered:                 # all was there long before
                     known, loaded, there = min(known, offered), min(loaded, offered), offered
                 weights += loaded - known
@@ -485,6 +486,9 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             # The others: only the array and the results can hold them up.
             many = results.service and words == whole and groups >= TILES_AT_ONCE
             least = max(columns, spacing, apart_begins)
+            # A tile that waits takes so many cycles without a column that are no stall: until it
+            # is in front of the issuer, and the one in which it begins.
+            ahead = 1 + max(0, apart_begins - columns - 1)
             if many and apart <= least and results.turn + apart <= begin + columns + tail:
                 # No word waits for another, so that each tile keeps ``least`` from the one before
                 # and ``room`` from the second before: its steps alternate from the second on.
@@ -499,8 +503,8 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                          + odd * (second > columns))
                 begin += length
                 offer, end = begin - step + timing.WALK_NEXT, begin + columns
-                other += waits
-                stalled += length - (groups - 1) * columns - waits
+                other += waits * ahead
+                stalled += length - (groups - 1) * columns - waits * ahead
                 results.pace(groups, end, step, before)
             else:
                 results.tile(end, words)
@@ -509,16 +513,16 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                     offer, begin, waits, held = _whole_tiles(results, begin, columns, groups - 1,
                                                              least)
                     end = begin + columns
-                    other += waits
-                    stalled += held - waits
+                    other += waits * ahead
+                    stalled += held - waits * ahead
                     done = groups
                 while done < groups:
                     offer = begin + timing.WALK_NEXT
                     begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                                 results.room_for(words) + timing.ROOM)
                     if begin > end:
-                        other += 1
-                        stalled += begin - end - 1
+                        other += ahead
+                        stalled += begin - end - ahead
                     end = begin + columns
                     results.tile(end, words)
                     done += 1

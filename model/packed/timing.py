@@ -44,14 +44,16 @@ ACTS_READY = 2
 """From a job's last word until the walk sees it."""
 
 # Walk and issue.
-JOB_BEGUN = 1
-"""From a job's first cycle in the walk to its first tile."""
-TILE_OFFER = 1
-"""From the walk's decision to the tile in front of the issuer."""
+JOB_BEGUN = 3
+"""From a job's first cycle in the walk until it takes the first tile."""
+TILE_TAKE = 1
+"""From "all is there" until the walk takes the tile."""
+TILE_OFFER = 2
+"""From the tile's taking by the walk until the issuer has judged it."""
 OPERANDS = 5
 """From a column's address to its operands at the array; buffers may be written again after it."""
-WALK_NEXT = 1
-"""From a tile's begin to the walk's next decision."""
+WALK_NEXT = 2
+"""From a tile's begin until the walk takes the next one."""
 FREED = 1
 """From the release of a bank or a half until it counts as free."""
 ROOM = 1

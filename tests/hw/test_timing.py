@@ -12,6 +12,7 @@ from sparseloom.hw.array import Array, drain_spacing, tile_spacing
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.drain import Drain
 from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
 from sparseloom.hw.mask_expand import MaskExpand
 from sparseloom.hw.postprocess import PostProcess
@@ -252,7 +253,7 @@ def test_walk():
 
     rows = trace(dut, [dut.strip_take, dut.o.valid], drive, until=lambda rows: rows[-1][1])
     check(first(rows, 0), timing.JOB_BEGUN, "JOB_BEGUN")
-    check(first(rows, 1) - first(rows, 0), timing.TILE_OFFER, "TILE_OFFER")
+    check(first(rows, 1) - first(rows, 0) + Issue.NOTICE, timing.TILE_OFFER, "TILE_OFFER")
 
 
 def test_next_tile():
@@ -267,7 +268,8 @@ def test_next_tile():
 
     rows = trace(dut, [dut.o.valid], drive, cycles=20)
     begins = [cycle for cycle, (valid,) in enumerate(rows) if valid][:3]
-    check(begins[1] - begins[0], timing.WALK_NEXT + timing.TILE_OFFER, "WALK_NEXT")
+    check(begins[1] - begins[0] + Issue.NOTICE, timing.WALK_NEXT + timing.TILE_OFFER, "WALK_NEXT")
+    check(TileWalk.DECIDE, timing.TILE_TAKE, "TILE_TAKE")
     assert begins[2] - begins[1] == begins[1] - begins[0]
 
 
