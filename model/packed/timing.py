@@ -56,7 +56,7 @@ WALK_NEXT = 2
 """From a tile's begin until the walk takes the next one."""
 FREED = 1
 """From the release of a bank or a half until it counts as free."""
-ROOM = 1
+ROOM = 2
 """From a word that leaves the result FIFO until its room may be used by a tile's begin."""
 
 # From the array to the result stream.

@@ -16,7 +16,7 @@ from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
 from sparseloom.hw.mask_expand import MaskExpand
 from sparseloom.hw.postprocess import PostProcess
-from sparseloom.hw.result_port import ResultPort
+from sparseloom.hw.result_port import ResultPack, ResultPort
 from sparseloom.hw.strip_loader import STRIP_BANKS, StripLoader
 from sparseloom.hw.tile_walk import TileWalk
 from sparseloom.hw.unit import ISSUE_LATENCY
@@ -300,8 +300,11 @@ def test_result_port(lanes, bus_bits, raw):
         ctx.set(dut.valid, 0)
 
     rows = trace(dut, [dut.returned, dut.o.valid], drive, until=lambda rows: rows[-1][1])
-    check(first(rows, 0), timing.RESULT_FIFO, "RESULT_FIFO")
-    check(first(rows, 1) - first(rows, 0) - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
+    taken = first(rows, 0) - ResultPack.RETURN
+    check(taken, timing.RESULT_FIFO, "RESULT_FIFO")
+    check(first(rows, 1) - taken - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
+    # The issuer counts it, and judges by the count in the cycle behind.
+    check(ResultPack.RETURN + 1, timing.ROOM, "ROOM")
 
 
 @pytest.mark.parametrize(("lanes", "bus_bits"), [(4, 64), (8, 64), (12, 32)])
@@ -321,7 +324,7 @@ def test_words_cut_into_beats(lanes, bus_bits):
     rows = trace(dut, [dut.returned, dut.finished], drive, until=lambda rows: rows[-1][1])
     service = 4 * lanes * 8 // bus_bits
     turns = [timing.RESULT_FIFO + word * service for word in range(words)]
-    check([cycle for cycle, row in enumerate(rows) if row[0]],
+    check([cycle - ResultPack.RETURN for cycle, row in enumerate(rows) if row[0]],
           [turns[0], *(max(timing.RESULT_FIFO + word, turns[word - 1] + 1 + timing.CUT)
                        for word in range(1, words))], "CUT")
     check(len(rows) - 1, turns[-1] + timing.CUT + service + timing.RESULT_REGISTER, "CUT",
