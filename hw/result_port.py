@@ -77,11 +77,13 @@ class ResultPack(wiring.Component):
         m.d.sync += self.returned.eq(taken)
         with m.If(taken):
             m.d.sync += [ending.eq(popped.last), raw_out.eq(popped.raw)]
+        # At most one of them holds anything, so that both may see the same ``ready``.
         for gearbox, chosen in ((narrow, ~raw_out), (wide, raw_out)):
             beat = gearbox.o.payload
+            m.d.comb += gearbox.o.ready.eq(self.o.ready)
             with m.If(chosen):
                 m.d.comb += [
-                    self.o.valid.eq(gearbox.o.valid), gearbox.o.ready.eq(self.o.ready),
+                    self.o.valid.eq(gearbox.o.valid),
                     self.o.payload.data.eq(beat.data), self.o.payload.last.eq(beat.last),
                     *(self.o.payload.keep[byte].eq(beat.count > byte)
                       for byte in range(bus_bytes)),
