@@ -5,7 +5,50 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.block_fifo import BlockFifo
 from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import result_beat_layout
+
+
+class WordCut(wiring.Component):
+    """Cuts words into whole beats, lowest first, out of one register.
+
+    Where :class:`~sparseloom.hw.gearbox.Gearbox` has two: here ``o.ready`` does reach ``i.ready``,
+    and may, since it comes from a register. A beat leaves in every cycle.
+
+    Parameters
+    ----------
+    parts : int
+        Beats in a word, at least 2.
+    beat_bits : int
+
+    Members
+    -------
+    i, o : In, Out(stream of {data, last})
+        ``o.last`` is up with the last beat of a word with ``i.last``.
+    """
+
+    def __init__(self, *, parts: int, beat_bits: int):
+        self.parts, self.beat_bits = parts, beat_bits
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"data": parts * beat_bits, "last": 1}))),
+            "o": Out(stream.Signature(data.StructLayout({"data": beat_bits, "last": 1}))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        word = Signal(self.i.p.shape(), reset_less=True)
+        at, at_last = Signal(range(self.parts), reset_less=True), Signal(reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid | (self.o.ready & at_last)),
+            self.o.p.data.eq(word.data.word_select(at, self.beat_bits)),
+            self.o.p.last.eq(word.last & at_last),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [word.eq(self.i.p), self.o.valid.eq(self.i.valid), at.eq(0),
+                         at_last.eq(0)]
+        with m.Elif(self.o.ready):
+            m.d.sync += [at.eq(at + 1), at_last.eq(at == self.parts - 2)]
+        return m
 
 
 class ResultPack(wiring.Component):
@@ -62,7 +105,10 @@ class ResultPack(wiring.Component):
             fifo.i.payload.last.eq(self.last), fifo.i.valid.eq(self.valid),
         ]
         m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
-        m.submodules.sums = wide = Gearbox(4 * self.lanes, bus_bytes)
+        parts, rest = divmod(4 * self.lanes, bus_bytes)
+        cut = parts > 1 and not rest
+        m.submodules.sums = wide = (WordCut(parts=parts, beat_bits=self.bus_bits) if cut
+                                    else Gearbox(4 * self.lanes, bus_bytes))
         # One job's results leave before the other gearbox may speak, so a word waits for both.
         ending, raw_out, taken = Signal(), Signal(reset_less=True), Signal()
         with m.If(fifo.o.valid & ~ending):
@@ -85,7 +131,8 @@ class ResultPack(wiring.Component):
                 m.d.comb += [
                     self.o.valid.eq(gearbox.o.valid),
                     self.o.payload.data.eq(beat.data), self.o.payload.last.eq(beat.last),
-                    *(self.o.payload.keep[byte].eq(beat.count > byte)
+                    *(self.o.payload.keep[byte].eq(
+                        1 if gearbox is wide and cut else beat.count > byte)
                       for byte in range(bus_bytes)),
                 ]
         with m.If(self.o.valid & self.o.ready & self.o.payload.last):
@@ -155,7 +202,6 @@ class ResultPort(wiring.Component):
         m.d.comb += [
             self.o.payload.eq(offer),
             free.eq(~self.o.valid | self.o.ready),
-            pack.o.ready.eq(no_spare),
             there.eq(closing | ((~no_spare | pack.o.valid) & ~self.halt & ~self.flush)),
             last.eq(Mux(no_spare, pack.o.payload.last, spare.last)),
             self.open.eq(begun),
@@ -164,20 +210,28 @@ class ResultPort(wiring.Component):
             self.finished.eq(self.o.valid & self.o.ready & offer.last & ~offer.user),
         ]
         # The register follows whenever it is free; only ``valid`` depends on what there is.
+        # What steers the beats is one register, what steers the stages behind another.
+        will_be_free = Signal()
+        m.submodules.ready = ready = KeptRegister(1, target=self.target)
+        m.d.sync += no_spare.eq(will_be_free)
+        m.d.comb += [will_be_free.eq(no_spare), ready.i.eq(will_be_free),
+                     pack.o.ready.eq(ready.o)]
         with m.If(free):
             m.d.sync += [self.o.valid.eq(there), offer.eq(Mux(no_spare, pack.o.payload, spare)),
-                         no_spare.eq(1), closing.eq(0)]
+                         closing.eq(0)]
+            m.d.comb += will_be_free.eq(1)
             with m.If(there):
                 m.d.sync += begun.eq(~last)
         with m.Elif(pack.o.valid):
-            m.d.sync += no_spare.eq(0)
+            m.d.comb += will_be_free.eq(0)
         with m.If(no_spare):
             m.d.sync += spare.eq(pack.o.payload)
         with m.If(self.flush & ~closing):
-            m.d.sync += no_spare.eq(1)
+            m.d.comb += will_be_free.eq(1)
         with m.If(self.close):          # one byte; what stands above it is nobody's
+            m.d.comb += will_be_free.eq(0)
             m.d.sync += [
-                closing.eq(1), no_spare.eq(0), spare.data[:8].eq(self.close_cause),
+                closing.eq(1), spare.data[:8].eq(self.close_cause),
                 spare.keep.eq(1), spare.last.eq(1), spare.user.eq(1),
             ]
         return m

@@ -211,10 +211,8 @@ class _Results:
     it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox gives
     out queued words at one distance (``service``), a tile is two sums and a maximum.
 
-    A gearbox that cuts words has one that waits and one that leaves, so that a word's *turn* (the
-    cycle in which it would be taken if none could wait) may be later than the cycle in which it is
-    taken, which makes room for others. Turns keep ``service`` apart; a word is taken ``near``
-    behind the turn of the word before, or later. Elsewhere both are the same.
+    A word that is cut into ``service`` beats keeps its register for as many cycles, from its *turn*
+    on, which is when it is taken, unless the job before has to leave first.
     """
 
     def __init__(self, shape: UnitShape):
@@ -247,7 +245,7 @@ class _Results:
         self.turn = self.left + 1 - (self.service or 1)
         if self.service not in self.queues:
             turns, taken, turn = [], [], LONG_AGO
-            near = min(self.service, 1 + timing.CUT)
+            near = self.service
             for arrival in self.arrival:
                 taken.append(max(turn + near, arrival))
                 turn = max(turn + self.service, arrival)
@@ -335,7 +333,7 @@ class _Results:
         elif self.word <= bus:
             left = size - (size - self.word) // bus * bus
         else:
-            left = self.word + (timing.CUT * bus if self.word > bus else 0)
+            left = self.word
         self.left = self.turn + -(-left // bus)
         return self.left
 

@@ -6,6 +6,9 @@ in ``hw/`` changes one line here.
 
 FIFO = 2
 """FIFOs of bitmap and masks: from a beat to the word at the output, if none waits before it."""
+CUT = 1
+"""A gearbox that cuts words: from a word's way into it until it moves on into the second register,
+if that is empty; its first part is there in the next cycle."""
 
 # The job queue.
 PUSH = 1
@@ -68,8 +71,5 @@ POSTPROCESS = 15
 """From a step to its results."""
 RESULT_FIFO = 3
 """From results to the word at the result FIFO's output, if none waits before it."""
-CUT = 1
-"""A word cut into beats: from its way into the gearbox until it moves on into the second register,
-if that is empty; its first beat is there in the next cycle."""
 RESULT_REGISTER = 1
 """From a packed beat to the beat on the stream."""
