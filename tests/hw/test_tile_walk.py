@@ -165,4 +165,5 @@ def test_a_tile_every_third_cycle():
 
     run(dut, supply.queue, supply.strips, supply.acts, sink, max_cycles=130)
     assert len(cycles) == 27
-    assert [after - before for before, after in itertools.pairwise(cycles)] == ([3] * 8 + [4]) * 2 + [3] * 8
+    steps = [after - before for before, after in itertools.pairwise(cycles)]
+    assert steps == ([3] * 8 + [4]) * 2 + [3] * 8
