@@ -5,6 +5,9 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.memory import SimpleDualPort
 
+DISTRIBUTED = 16
+"""Words up to which a queue is made of look-up tables: its words are wide."""
+
 
 class BlockFifo(wiring.Component):
     """First in, first out; its last register is the memory's own.
@@ -38,7 +41,8 @@ class BlockFifo(wiring.Component):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self._depth = depth
-        self._words = SimpleDualPort(shape=shape, depth=depth, target=target)
+        self._words = SimpleDualPort(shape=shape, depth=depth, target=target,
+                                     distributed=DISTRIBUTED)
         super().__init__({
             "i": In(stream.Signature(shape, always_ready=True)),
             "o": Out(stream.Signature(shape)),

@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.array import drain_spacing, tile_spacing
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import ScaleParams, read_signature
 from sparseloom.hw.memory import SimpleDualPort
 
@@ -43,6 +44,8 @@ class Drain(wiring.Component):
         Of the array; ``lanes`` divides ``rows``.
     latency : int
         Cycles from ``tile_end`` until ``edge`` shows the whole first column of sums.
+    target : str
+        Technology body of the kept registers.
 
     Members
     -------
@@ -65,14 +68,15 @@ class Drain(wiring.Component):
         Last sums of the job.
     """
 
-    def __init__(self, *, rows: int, cols: int, sum_bits: int, lanes: int, latency: int):
+    def __init__(self, *, rows: int, cols: int, sum_bits: int, lanes: int, latency: int,
+                 target: str = "generic"):
         if rows % lanes:
             raise ValueError(f"lanes must divide rows = {rows}, not {lanes!r}")
         if latency <= SimpleDualPort.LATENCY:
             raise ValueError(f"latency must be above {SimpleDualPort.LATENCY} (the parameters'), "
                              f"not {latency!r}")
         self.rows, self.cols, self.lanes, self.sum_bits = rows, cols, lanes, sum_bits
-        self.latency = latency
+        self.latency, self.target = latency, target
         tile = tile_layout(rows=rows, cols=cols)
         super().__init__({
             "tile_end": In(1), "tile": In(tile),
@@ -96,9 +100,10 @@ class Drain(wiring.Component):
         wait = self.latency - lookahead - 1
 
         # Tiles that wait for their sums, oldest at `head`; their spacing bounds their number.
-        in_flight = 1 << (wait // tile_spacing(rows=self.rows, cols=self.cols, lanes=self.lanes)
-                          + 1).bit_length()
-        pending = Signal(data.ArrayLayout(self.tile.shape(), in_flight))
+        # One that is followed by none takes no pointers.
+        most = wait // tile_spacing(rows=self.rows, cols=self.cols, lanes=self.lanes) + 1
+        in_flight = 1 << (most - 1).bit_length()
+        pending = Signal(data.ArrayLayout(self.tile.shape(), in_flight), reset_less=True)
         head, tail = Signal(range(in_flight)), Signal(range(in_flight))
         with m.If(self.tile_end):
             m.d.sync += [pending[tail].eq(self.tile), tail.eq(tail + 1)]
@@ -109,7 +114,7 @@ class Drain(wiring.Component):
             start = start_q
 
         walking = Signal()
-        tile = Signal(self.tile.shape())
+        tile = Signal(self.tile.shape(), reset_less=True)
         channel, phase = Signal(range(self.cols)), Signal(range(max(spacing, 2)))
         end_of_channel, end_of_tile = Signal(), Signal()
         m.d.comb += [
@@ -133,31 +138,38 @@ class Drain(wiring.Component):
             self.params.addr.eq(Cat(channel[:stride_bits], tile.bank)),
         ]
         walk = Signal(data.StructLayout({
-            "reads": 1, "shift": 1, "phase": phase.shape(), "last": 1, "tile": self.tile.shape()}))
+            "phase": phase.shape(), "last": 1, "tile": self.tile.shape()}))
+        shift = Signal()
         m.d.comb += [
-            walk.reads.eq(reads),
-            walk.shift.eq(walking & end_of_channel & ~end_of_tile),
+            shift.eq(walking & end_of_channel & ~end_of_tile),
             walk.phase.eq(phase),
             walk.last.eq(tile.last & (channel + 1 == tile.channels) & (phase == parts - 1)),
             walk.tile.eq(tile),
         ]
-        # The edge is read when its parameters arrive; both are registered once more.
+        # The edge is read when its parameters arrive; both are registered once more. Only what
+        # says that something is there has a reset, and each lane has its own copy of the phase.
+        phase = walk.phase
         for stage in range(lookahead):
-            walk_q = Signal(walk.shape(), name=f"walk_{stage}")
-            m.d.sync += walk_q.eq(walk)
-            walk = walk_q
-        m.d.comb += self.shift.eq(walk.shift)
-        groups = Mux([data.View(self.sums.shape(), self.edge.as_value()[
-            part * self.lanes * self.sum_bits:(part + 1) * self.lanes * self.sum_bits])
-            for part in range(parts)])
-        tokens_before = Mux([part * self.lanes for part in range(parts)])
-        m.d.sync += [
-            self.valid.eq(walk.reads),
-            self.sums.eq(groups[walk.phase]),
-            self.scale.eq(self.params.data),
-            self.o_tile.eq(walk.tile),
-            self.last.eq(walk.last),
-        ]
+            walk_q = Signal(walk.shape(), name=f"walk_{stage}", reset_less=True)
+            reads_q = Signal(name=f"reads_{stage}")
+            shift_q = Signal(name=f"shift_{stage}")
+            m.d.sync += [walk_q.eq(walk), reads_q.eq(reads), shift_q.eq(shift)]
+            phase, walk, reads, shift = walk.phase, walk_q, reads_q, shift_q
+        m.d.comb += self.shift.eq(shift)
+        edge = self.edge.as_value()
+        out = Signal(data.StructLayout({
+            "sums": self.sums.shape(), "scale": ScaleParams, "keep": self.lanes,
+            "tile": self.tile.shape(), "last": 1}), reset_less=True)
+        m.d.sync += [self.valid.eq(reads), out.scale.eq(self.params.data), out.tile.eq(walk.tile),
+                     out.last.eq(walk.last)]
         for lane in range(self.lanes):
-            m.d.sync += self.keep[lane].eq(tokens_before[walk.phase] + lane < walk.tile.tokens)
+            m.submodules[f"phase_{lane}"] = own = KeptRegister(len(phase), target=self.target)
+            row = [part * self.lanes + lane for part in range(parts)]
+            m.d.comb += own.i.eq(phase)
+            m.d.sync += [
+                out.sums[lane].eq(Mux([edge.word_select(r, self.sum_bits) for r in row])[own.o]),
+                out.keep[lane].eq(Mux([r < walk.tile.tokens for r in row])[own.o]),
+            ]
+        m.d.comb += [self.sums.eq(out.sums), self.scale.eq(out.scale), self.keep.eq(out.keep),
+                     self.o_tile.eq(out.tile), self.last.eq(out.last)]
         return m

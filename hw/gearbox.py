@@ -83,24 +83,26 @@ class Gearbox(wiring.Component):
         held = Signal(8 * self.in_bytes, reset_less=True)
         held_last = Signal(reset_less=True)
         left = Signal(range(parts + 1))
+        has, one = Signal(), Signal()               # ``left`` is not 0, is 1
         take, empties, move = Signal(), Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(~waits),
-            self.o.valid.eq(left != 0),
+            self.o.valid.eq(has),
             self.o.p.data.eq(held[:bits]), self.o.p.count.eq(self.out_bytes),
-            self.o.p.last.eq(held_last & (left == 1)),
+            self.o.p.last.eq(held_last & one),
             self.level.eq(left * self.out_bytes + Mux(waits, self.in_bytes, 0)),
-            take.eq(self.o.valid & self.o.ready),
-            empties.eq((left == 0) | (take & (left == 1))),
+            take.eq(has & self.o.ready),
+            empties.eq(~has | (self.o.ready & one)),
             move.eq(waits & empties),
         ]
         with m.If(~waits):
             m.d.sync += [waiting.eq(self.i.p), waits.eq(self.i.valid)]
         with m.If(move):
             m.d.sync += [waits.eq(0), held.eq(waiting.data), held_last.eq(waiting.last),
-                         left.eq(parts)]
+                         left.eq(parts), has.eq(1), one.eq(0)]
         with m.Elif(take):
-            m.d.sync += [held.eq(held >> bits), left.eq(left - 1)]
+            m.d.sync += [held.eq(held >> bits), left.eq(left - 1), has.eq(~one),
+                         one.eq(left == 2)]
 
     def _gather(self, m):
         """Parts are gathered in one register; a whole word leaves from another."""

@@ -1,6 +1,6 @@
 """Issues tiles to the array, one column a cycle, when their results have somewhere to go."""
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.array import tile_spacing
@@ -14,6 +14,8 @@ class Issue(wiring.Component):
 
     A tile begins only when its last column comes late enough for the array's drain chain to be
     free (:func:`~sparseloom.hw.array.tile_spacing`) and room for all its results is reserved.
+    Both are judged a cycle ahead, so it begins ``NOTICE`` cycles after it was offered at the
+    earliest; until then the cycle is told to be what ``waits_for`` says.
 
     Parameters
     ----------
@@ -24,32 +26,45 @@ class Issue(wiring.Component):
     room_words : int
         Words of ``lanes`` results that the result side holds, at least a tile's.
     release_delay : int
-        Cycles until the last operands were read.
+        Cycles until the last operands were read, at least ``BEHIND``.
 
     Members
     -------
     i : In(stream of issue_layout(...))
+        The payload stays for a cycle after it was taken, so none is offered in that cycle.
     waits_for : In(Cause)
-        Why ``i`` is not valid.
+        Why no tile is there.
     returned : In(1)
         A word of results left; its room is free again.
     strip_addr : Out(range(depth_strips))
     act_base : Out(range(depth_acts))
+        Of the column of ``BEHIND`` cycles before.
     first, last : Out(1)
         Markers of this cycle's column.
+    tile_end : Out(1)
+        ``last``, ``BEHIND`` cycles later.
     tile : Out(tile_layout(...))
-        Of the column marked ``last``.
+        Of the column of ``BEHIND`` cycles before.
     strip_release, acts_release : Out(1)
         A bank, a half may be written again.
     cause : Out(Cause)
         What this cycle is spent on.
     """
 
+    NOTICE = 1
+    """Cycles from a tile's offer until it is judged."""
+
+    BEHIND = 1
+    """Cycles from a column to what is not needed with its address, so that a begin steers less."""
+
     def __init__(self, *, rows: int, cols: int, lanes: int, max_k: int, depth_strips: int,
                  depth_acts: int, room_words: int, release_delay: int):
         if room_words < cols * (rows // lanes):
             raise ValueError(f"room_words must be at least {cols * (rows // lanes)} (a tile), "
                              f"not {room_words!r}")
+        if release_delay < self.BEHIND:
+            raise ValueError(f"release_delay must be at least {self.BEHIND}, "
+                             f"not {release_delay!r}")
         self.spacing = tile_spacing(rows=rows, cols=cols, lanes=lanes)
         self.room_words, self.release_delay = room_words, release_delay
         super().__init__({
@@ -59,7 +74,7 @@ class Issue(wiring.Component):
             "waits_for": In(Cause),
             "returned": In(1),
             "strip_addr": Out(range(depth_strips)), "act_base": Out(range(depth_acts)),
-            "first": Out(1), "last": Out(1),
+            "first": Out(1), "last": Out(1), "tile_end": Out(1),
             "tile": Out(tile_layout(rows=rows, cols=cols)),
             "strip_release": Out(1), "acts_release": Out(1),
             "cause": Out(Cause),
@@ -68,49 +83,74 @@ class Issue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tile = self.i.payload
-        left = Signal(tile.columns.shape())            # columns still to issue, this one included
-        # Of ``left`` in this cycle, known a cycle before: none, one; none or one.
-        active, last, free = Signal(), Signal(), Signal(init=1)
-        # Columns that a tile begun now must have, less than the whole distance.
-        least = Signal(range(self.spacing + 1))
-        room = Signal(range(self.room_words + 1), init=self.room_words)
-        begin, strip_end = Signal(), Signal()
+        left = Signal(tile.columns.shape(), reset_less=True)    # this column included
+        # Of ``left`` in this cycle, known a cycle before: none, one.
+        idle, last = Signal(init=1), Signal()
+        # Columns that a tile begun in the next cycle must have, unless this one is the last of
+        # another; less than the whole distance.
+        least = Signal(range(max(self.spacing, 2)))
         short = tile.columns[:len(least)]
+        begin = Signal()
+        # Of the tile offered in the cycle before: it is there, comes late enough if the array is
+        # idle, and leaves so much room.
+        there, late = Signal(), Signal(reset_less=True)
+        # Room is kept as one more than it is, and what a begin leaves of it is subtracted before
+        # the begin; a bit below the point takes the sum of two carries.
+        room = Signal(range(self.room_words + 2), init=self.room_words + 1)
+        left_over = Signal(signed(len(room) + 1), reset_less=True)
+        remains = Signal.like(left_over)
         m.d.comb += [
             self.last.eq(last),
-            begin.eq(self.i.valid & free & (room >= tile.words)
-                     & (tile.long | (~last & (short >= least)))),
+            begin.eq(there & ~left_over[-1] & Mux(last, tile.long, idle & late)),
             self.i.ready.eq(begin),
         ]
         with m.If(last):
-            m.d.sync += least.eq(self.spacing - 1)
-        with m.Elif(least != 0):
-            m.d.sync += least.eq(least - 1)
-        m.d.sync += room.eq(room + self.returned - Mux(begin, tile.words, 0))
-        with m.If(active):
-            m.d.sync += [left.eq(left - 1), self.strip_addr.eq(self.strip_addr + STRIP_BANKS),
-                         self.first.eq(0), last.eq(left == 2), active.eq(~last),
-                         free.eq((left == 2) | last)]
-        with m.If(begin):
-            m.d.sync += [
-                left.eq(tile.columns), self.first.eq(1), active.eq(1), last.eq(tile.single),
-                free.eq(tile.single),
-                self.strip_addr.eq(tile.strip_base), self.act_base.eq(tile.act_base),
-                self.tile.eq(tile.tile), strip_end.eq(tile.strip_end),
-            ]
+            m.d.sync += [least.eq(max(self.spacing - 2, 0)), late.eq(tile.near)]
+        with m.Else():
+            m.d.sync += late.eq(tile.near | (short >= least))
+            with m.If(least != 0):
+                m.d.sync += least.eq(least - 1)
+        m.d.comb += remains.eq((Cat(self.returned, room, 0)
+                                + Cat(self.returned, (~tile.words)[:len(tile.words)],
+                                      Const(-1, len(left_over) - len(tile.words))))[1:])
+        m.d.sync += [
+            left_over.eq(remains), there.eq(self.i.valid & ~begin),
+        ]
+        room_after, room_else = Signal.like(room), Signal.like(room)
+        m.d.comb += [room_after.eq((Cat(1, left_over) + Cat(1, self.returned))[1:]),
+                     room_else.eq(room + self.returned)]
+        m.d.sync += room.eq(Mux(begin, room_after, room_else))
 
-        for name, freed, port in (("strip", strip_end, self.strip_release),
-                                  ("acts", self.tile.last, self.acts_release)):
-            value = self.last & freed
-            for stage in range(self.release_delay):
+        strip_addr = Signal.like(self.strip_addr, reset_less=True)
+        behind = Signal(data.StructLayout({
+            "act_base": self.act_base.shape(), "tile": self.tile.shape(), "strip_end": 1}),
+            reset_less=True)
+        begun = Signal()
+        m.d.comb += [self.strip_addr.eq(strip_addr), self.act_base.eq(behind.act_base),
+                     self.tile.eq(behind.tile)]
+        # Address and count run on behind a tile, where nobody looks at them.
+        m.d.sync += [left.eq(left - 1), strip_addr.eq(strip_addr + STRIP_BANKS),
+                     self.first.eq(begin), last.eq(~idle & (left == 2)), idle.eq(idle | last),
+                     begun.eq(begin), self.tile_end.eq(last)]
+        with m.If(begin):
+            m.d.sync += [left.eq(tile.columns), last.eq(tile.single), idle.eq(0),
+                         strip_addr.eq(tile.strip_base)]
+        with m.If(begun):               # the payload stays until the next tile's is there
+            m.d.sync += [behind.act_base.eq(tile.act_base), behind.tile.eq(tile.tile),
+                         behind.strip_end.eq(tile.strip_end)]
+
+        for name, freed, port in (("strip", behind.strip_end, self.strip_release),
+                                  ("acts", behind.tile.last, self.acts_release)):
+            value = self.tile_end & freed
+            for stage in range(self.BEHIND, self.release_delay):
                 value_q = Signal(name=f"{name}_release_{stage}")
                 m.d.sync += value_q.eq(value)
                 value = value_q
             m.d.comb += port.eq(value)
 
-        with m.If(active):
+        with m.If(~idle):
             m.d.comb += self.cause.eq(Cause.ACTIVE)
-        with m.Elif(~self.i.valid):
+        with m.Elif(~there):
             m.d.comb += self.cause.eq(self.waits_for)
         with m.Elif(begin):
             m.d.comb += self.cause.eq(Cause.OTHER)

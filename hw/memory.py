@@ -72,6 +72,8 @@ class SimpleDualPort(wiring.Component):
         Number of words, at least 1.
     target : str
         Technology body, a key of ``BODIES``.
+    distributed : int
+        Words up to which target ``ecp5`` takes look-up tables.
 
     Members
     -------
@@ -92,13 +94,15 @@ class SimpleDualPort(wiring.Component):
     LATENCY = 2
     """Cycles from ``read.addr`` to ``read.data``: memory, output register."""
 
-    def __init__(self, *, shape, depth: int, target: str = "generic"):
+    def __init__(self, *, shape, depth: int, target: str = "generic",
+                 distributed: int = LARGEST_DISTRIBUTED):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         if target not in self.BODIES:
             raise ValueError(f"target must be one of {', '.join(self.BODIES)}, not {target!r}")
         self._shape = shape
         self._depth = depth
+        self._distributed = distributed
         self._body = self.BODIES[target]
         super().__init__({
             "write": In(write_signature(depth, shape)),
@@ -136,7 +140,7 @@ class SimpleDualPort(wiring.Component):
 
     def _ecp5(self, m):
         """Blocks of DP16KD with their output registers; look-up tables where it is small."""
-        if self._depth <= LARGEST_DISTRIBUTED:
+        if self._depth <= self._distributed:
             self._generic(m)
             return
         width = Shape.cast(self._shape).width

@@ -1,9 +1,11 @@
 """Sums to results: bias, scale, zero point, clamp and table look-up, several lanes at once."""
-from amaranth.hdl import Array as Choice
+from itertools import pairwise
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import ScaleParams
 from sparseloom.hw.memory import SimpleDualPort
 from sparseloom.hw.wide_multiplier import WideMultiplier
@@ -11,9 +13,6 @@ from sparseloom.model.packed import spec
 
 LutWrite = wiring.Signature({"en": Out(1), "bank": Out(1), "addr": Out(8), "data": Out(signed(8))})
 """Write port of the tables: entry ``addr`` of ``bank`` serves the result ``y = addr - 128``."""
-
-PRODUCT_BITS = 49
-"""Width of a rounded product: |acc * mult| < 2**47, plus a rounding constant up to 2**46."""
 
 NARROW = 9
 """Bits that a shifted product is clamped to before the zero point is added."""
@@ -95,7 +94,8 @@ class PostLane(wiring.Component):
     half : In(47)
         Rounding constant, 2**(shift - 1). Stage ``ROUND``.
     coarse, middle, fine : In
-        shift // 16 in stage ``COARSE``, shift // 4 % 4 in ``MIDDLE``, shift % 4 in ``FINE``.
+        shift // 16, at most 2, shift // 4 % 4 and shift % 4, each a cycle before its stage
+        ``COARSE``, ``MIDDLE``, ``FINE``: every lane keeps a register of its own in front.
     zero_point : In(signed(8))
         Stage ``OFFSET``.
     lut_bank : In(1)
@@ -105,8 +105,10 @@ class PostLane(wiring.Component):
     acc : Out(signed(32))
         ``sum + bias``, in stage ``MULTIPLY``.
     word : In(signed(32))
-    raw, keep : In(1)
-        Answer ``word`` instead of int8; answer anything but 0. Stage ``MERGE``.
+    raw : In(1)
+        Answer ``word`` instead of int8; a cycle before stage ``MERGE``.
+    drop : In(1)
+        Answer 0; stage ``MERGE``. From a register, since it is the reset of the last one.
     lut_write : In(LutWrite)
     value : Out(signed(32))
         Cycle t + ``LATENCY``.
@@ -119,13 +121,14 @@ class PostLane(wiring.Component):
 
     BIAS = 0
     MULTIPLY = BIAS + 1
-    ROUND = MULTIPLY + WideMultiplier.LATENCY
-    COARSE = ROUND + 1
+    ROUND = MULTIPLY + WideMultiplier.ADDEND
+    COARSE = MULTIPLY + WideMultiplier.LATENCY
     MIDDLE = COARSE + 1
     FINE = MIDDLE + 1
     SATURATE = FINE + 1
     OFFSET = SATURATE + 1
-    LOOKUP = OFFSET + 1
+    CLAMP = OFFSET + 1
+    LOOKUP = CLAMP + 1
     SELECT = LOOKUP + SimpleDualPort.LATENCY
     MERGE = SELECT + 1
     LATENCY = MERGE + 1
@@ -148,7 +151,7 @@ class PostLane(wiring.Component):
             "acc": Out(signed(32)),
             "word": In(signed(32)),
             "raw": In(1),
-            "keep": In(1),
+            "drop": In(1),
             "lut_write": In(LutWrite),
             "value": Out(signed(32)),
         })
@@ -165,34 +168,48 @@ class PostLane(wiring.Component):
         m.d.comb += [
             multiplier.a.eq(acc),
             multiplier.b.eq(Cat(self.factor, 0)),
+            multiplier.addend.eq(self.half),
         ]
+        rounded = multiplier.product
 
-        rounded = Signal(signed(PRODUCT_BITS), reset_less=True)
-        m.d.sync += rounded.eq(multiplier.product + self.half)
+        def own(value, name):
+            """A register of this lane, since one that steers all lanes has far to go."""
+            m.submodules[name] = register = KeptRegister(len(value), target=self._target)
+            m.d.comb += register.i.eq(value)
+            return register.o
 
         # The shift takes three cycles, since 48 places in one would be the slowest step of all.
-        # Each keeps what the next ones may bring into nine bits, and notes whether more was lost
-        # than copies of the sign: nine bits keep apart all that a zero point can bring back.
+        # Each keeps what the next ones may bring into nine bits. What lies above is lost, and
+        # matters only if a lost bit differs from the sign: nine bits keep apart all that a zero
+        # point can bring back. Bits that a step may lose are looked at in groups as wide as its
+        # unit, and the next step, which still knows the count, says which groups are lost.
         value, over, sign = rounded, Const(0, 1), rounded[-1]
-        for name, places, kept in (("coarse", 16, NARROW + 15), ("middle", 4, NARROW + 3),
-                                   ("fine", 1, NARROW)):
-            shifted = [value >> places * count for count in range(4)]
-            lost = [choice[kept - 1:].any() & ~choice[kept - 1:].all() for choice in shifted]
-            count = getattr(self, name)
+        for name, places, kept, choices in (("coarse", 16, NARROW + 15, 3),
+                                            ("middle", 4, NARROW + 3, 4), ("fine", 1, NARROW, 4)):
+            count = own(getattr(self, name), f"{name}_count")
             value_q = Signal(signed(kept), name=name, reset_less=True)
-            over_q = Signal(name=f"{name}_over", reset_less=True)
             sign_q = Signal(name=f"{name}_sign", reset_less=True)
+            over_q = Signal(name=f"{name}_over", reset_less=True)
+            edges = [*range(kept - 1, len(value) - 1, places), len(value) - 1]
+            groups = [value[low:high] for low, high in pairwise(edges)]
+            differs = Signal(len(groups), name=f"{name}_differs", reset_less=True)
+            count_q = Signal(2, name=f"{name}_count_q", reset_less=True)
             m.d.sync += [
-                value_q.eq(Choice(shifted)[count]), over_q.eq(over | Choice(lost)[count]),
-                sign_q.eq(sign),
+                value_q.eq(_shifted(value, places, count, choices)),
+                sign_q.eq(sign), over_q.eq(over), count_q.eq(count),
+                *(differs[index].eq((group ^ sign.replicate(len(group))).any())
+                  for index, group in enumerate(groups)),
             ]
-            value, over, sign = value_q, over_q, sign_q
+            value, sign = value_q, sign_q
+            over = over_q | Cat((count_q <= index) & differs[index]
+                                for index in range(len(groups))).any()
 
         narrow = Signal(signed(NARROW), reset_less=True)
         limit = 1 << (NARROW - 1)
         m.d.sync += narrow.eq(Mux(over, Mux(sign, -limit, limit - 1), value))
+        moved = Signal(signed(NARROW + 1), reset_less=True)
         y = Signal(signed(8), reset_less=True)
-        m.d.sync += y.eq(_clamp(narrow + self.zero_point, -128, 127))
+        m.d.sync += [moved.eq(narrow + self.zero_point), y.eq(_clamp(moved))]
 
         m.submodules.lut = lut = SimpleDualPort(shape=signed(8), depth=2 * spec.LUT_ENTRIES,
                                                 target=self._target)
@@ -207,14 +224,23 @@ class PostLane(wiring.Component):
         m.d.sync += byte.eq(Mux(self.use_lut, lut.read.data, direct))
 
         value = Signal(signed(32), reset_less=True)
-        m.d.sync += value.eq(Mux(self.keep, Mux(self.raw, self.word, byte), 0))
+        m.d.sync += value.eq(Mux(self.drop, 0, Mux(own(self.raw, "raw_q"), self.word, byte)))
         m.d.comb += self.value.eq(value)
         return m
 
 
-def _clamp(value, low: int, high: int):
-    """``value``, or the nearer limit outside ``low .. high``."""
-    return Mux(value < low, low, Mux(value > high, high, value))
+def _shifted(value, places: int, count, choices: int):
+    """``value >> places * count``; ``choices`` is 3 or 4, and ``count`` below it."""
+    step = [value >> places * shift for shift in range(choices)]
+    return Mux(count[1], step[2] if choices == 3 else Mux(count[0], step[3], step[2]),
+               Mux(count[0], step[1], step[0]))
+
+
+def _clamp(value):
+    """``value`` as a signed byte, or the nearer limit of one, from the upper bits alone."""
+    sign, above = value[-1], value[7:-1]
+    outside = (above ^ sign.replicate(len(above))).any()
+    return Cat(Mux(outside, (~sign).replicate(7), value[:7]), sign)
 
 
 class PostProcess(wiring.Component):
@@ -279,18 +305,23 @@ class PostProcess(wiring.Component):
             raw.append(_delay(m, raw[-1], 1, f"raw_{stage}"))
 
         shift = _delay(m, step.params.shift, 1, "shift")
-        # 1 << (shift - 1), without the subtraction.
+        # 1 << (shift - 1), without the subtraction: two digits first, then all bits, in the last
+        # two cycles, since a shift is narrower than what comes of it.
+        digits = _delay(m, shift, PostLane.ROUND - 3, "digits")
+        low, high = Signal(8, reset_less=True), Signal(8, reset_less=True)
         half = Signal(spec.SHIFT_MAX, reset_less=True)
-        m.d.sync += half.eq((1 << shift) >> 1)
-        half = _delay(m, half, PostLane.ROUND - 2, "half")
-        coarse = _delay(m, shift[4:6], PostLane.COARSE - 1, "coarse")
-        middle = _delay(m, shift[2:4], PostLane.MIDDLE - 1, "middle")
-        fine = _delay(m, shift[:2], PostLane.FINE - 1, "fine")
+        m.d.sync += [
+            low.eq(1 << digits[:3]), high.eq(1 << digits[3:]),
+            half.eq(Cat(low[bit % 8] & high[bit // 8] for bit in range(1, spec.SHIFT_MAX + 1))),
+        ]
+        coarse = _delay(m, shift[4:6], PostLane.COARSE - 2, "coarse")
+        middle = _delay(m, shift[2:4], PostLane.MIDDLE - 2, "middle")
+        fine = _delay(m, shift[:2], PostLane.FINE - 2, "fine")
         factor = _delay(m, step.params.mult, PostLane.MULTIPLY, "factor")
         zero_point = _delay(m, step.zero_point, PostLane.OFFSET, "zero_point")
         lut_bank = _delay(m, step.lut_bank, PostLane.LOOKUP, "lut_bank")
         use_lut = _delay(m, step.use_lut, PostLane.SELECT, "use_lut")
-        keep = _delay(m, step.keep, PostLane.MERGE, "keep")
+        drop = _delay(m, ~step.keep, PostLane.MERGE, "drop")
 
         m.d.comb += [
             self.o.p.raw.eq(raw[self.LATENCY]),
@@ -333,8 +364,8 @@ class PostProcess(wiring.Component):
                 lane.use_lut.eq(use_lut),
                 sums.write.data[index].eq(lane.acc),
                 lane.word.eq(sums.read.data[index]),
-                lane.raw.eq(raw[PostLane.MERGE]),
-                lane.keep.eq(keep[index]),
+                lane.raw.eq(raw[PostLane.MERGE - 1]),
+                lane.drop.eq(drop[index]),
                 lane.lut_write.en.eq(lut_en),
                 Cat(lane.lut_write.addr, lane.lut_write.bank).eq(lut_write),
                 lane.lut_write.data.eq(lut_data),

@@ -5,7 +5,50 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.block_fifo import BlockFifo
 from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import result_beat_layout
+
+
+class WordCut(wiring.Component):
+    """Cuts words into whole beats, lowest first, out of one register.
+
+    Where :class:`~sparseloom.hw.gearbox.Gearbox` has two: here ``o.ready`` does reach ``i.ready``,
+    and may, since it comes from a register. A beat leaves in every cycle.
+
+    Parameters
+    ----------
+    parts : int
+        Beats in a word, at least 2.
+    beat_bits : int
+
+    Members
+    -------
+    i, o : In, Out(stream of {data, last})
+        ``o.last`` is up with the last beat of a word with ``i.last``.
+    """
+
+    def __init__(self, *, parts: int, beat_bits: int):
+        self.parts, self.beat_bits = parts, beat_bits
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({"data": parts * beat_bits, "last": 1}))),
+            "o": Out(stream.Signature(data.StructLayout({"data": beat_bits, "last": 1}))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        word = Signal(self.i.p.shape(), reset_less=True)
+        at, at_last = Signal(range(self.parts), reset_less=True), Signal(reset_less=True)
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid | (self.o.ready & at_last)),
+            self.o.p.data.eq(word.data.word_select(at, self.beat_bits)),
+            self.o.p.last.eq(word.last & at_last),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [word.eq(self.i.p), self.o.valid.eq(self.i.valid), at.eq(0),
+                         at_last.eq(0)]
+        with m.Elif(self.o.ready):
+            m.d.sync += [at.eq(at + 1), at_last.eq(at == self.parts - 2)]
+        return m
 
 
 class ResultPack(wiring.Component):
@@ -31,10 +74,13 @@ class ResultPack(wiring.Component):
     raw, last : In(1)
         ``last`` word of a job.
     returned : Out(1)
-        A word left; its room is free.
+        A word left ``RETURN`` cycles ago; its room is free.
     o : Out(stream of result_beat_layout(bus_bits))
         ``user`` is always 0.
     """
+
+    RETURN = 1
+    """Cycles from a word's leaving to ``returned``, which has far to go."""
 
     def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
                  target: str = "generic"):
@@ -57,29 +103,36 @@ class ResultPack(wiring.Component):
         m.d.comb += [
             fifo.i.payload.words.eq(self.words), fifo.i.payload.raw.eq(self.raw),
             fifo.i.payload.last.eq(self.last), fifo.i.valid.eq(self.valid),
-            self.returned.eq(fifo.o.valid & fifo.o.ready),
         ]
         m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
-        m.submodules.sums = wide = Gearbox(4 * self.lanes, bus_bytes)
-        # One job's results leave before the other gearbox may speak.
-        ending, raw_out = Signal(), Signal()
+        parts, rest = divmod(4 * self.lanes, bus_bytes)
+        cut = parts > 1 and not rest
+        m.submodules.sums = wide = (WordCut(parts=parts, beat_bits=self.bus_bits) if cut
+                                    else Gearbox(4 * self.lanes, bus_bytes))
+        # One job's results leave before the other gearbox may speak, so a word waits for both.
+        ending, raw_out, taken = Signal(), Signal(reset_less=True), Signal()
         with m.If(fifo.o.valid & ~ending):
             m.d.comb += [narrow.i.valid.eq(~popped.raw), wide.i.valid.eq(popped.raw)]
         m.d.comb += [
             narrow.i.payload.data.eq(Cat(popped.words[lane][:8] for lane in range(self.lanes))),
             wide.i.payload.data.eq(popped.words),
             narrow.i.payload.last.eq(popped.last), wide.i.payload.last.eq(popped.last),
-            fifo.o.ready.eq(~ending & Mux(popped.raw, wide.i.ready, narrow.i.ready)),
+            fifo.o.ready.eq(~ending & wide.i.ready & narrow.i.ready),
+            taken.eq(fifo.o.valid & fifo.o.ready),
         ]
-        with m.If(self.returned):
+        m.d.sync += self.returned.eq(taken)
+        with m.If(taken):
             m.d.sync += [ending.eq(popped.last), raw_out.eq(popped.raw)]
+        # At most one of them holds anything, so that both may see the same ``ready``.
         for gearbox, chosen in ((narrow, ~raw_out), (wide, raw_out)):
             beat = gearbox.o.payload
+            m.d.comb += gearbox.o.ready.eq(self.o.ready)
             with m.If(chosen):
                 m.d.comb += [
-                    self.o.valid.eq(gearbox.o.valid), gearbox.o.ready.eq(self.o.ready),
+                    self.o.valid.eq(gearbox.o.valid),
                     self.o.payload.data.eq(beat.data), self.o.payload.last.eq(beat.last),
-                    *(self.o.payload.keep[byte].eq(beat.count > byte)
+                    *(self.o.payload.keep[byte].eq(
+                        1 if gearbox is wide and cut else beat.count > byte)
                       for byte in range(bus_bytes)),
                 ]
         with m.If(self.o.valid & self.o.ready & self.o.payload.last):
@@ -89,6 +142,8 @@ class ResultPack(wiring.Component):
 
 class ResultPort(wiring.Component):
     """The register in front of the result stream: what it offers is never taken back.
+
+    ``o.ready`` reaches no other register but this one and the one that waits behind it.
 
     Parameters
     ----------
@@ -100,7 +155,8 @@ class ResultPort(wiring.Component):
     flush : In(1)
         Drop all results that were not offered yet.
     halt : In(1)
-        Offer no further beat of them. Up from the cycle of a ``close`` until ``flush``.
+        Offer no further beat of them, they may be lost. Up from the cycle of a ``close`` until
+        ``flush``.
     close : In(1)
         For one cycle: after the offered beat, send one byte ``close_cause`` with TLAST and TUSER.
     close_cause : In(8)
@@ -136,28 +192,46 @@ class ResultPort(wiring.Component):
             pack.valid.eq(self.valid), pack.words.eq(self.words), pack.raw.eq(self.raw),
             pack.last.eq(self.last), self.returned.eq(pack.returned),
         ]
-        closing, cause = Signal(), Signal(8)
-        free, begun = Signal(), Signal()
+        # A beat that comes while the offered one stays waits in a second register, so that what
+        # is behind does not depend on the sink in the same cycle. It was not offered, and makes
+        # room for the closing beat when that is due.
+        spare = Signal(self.o.payload.shape(), reset_less=True)
+        offer = Signal.like(spare, reset_less=True)
+        no_spare, closing = Signal(init=1), Signal()
+        free, begun, there, last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
+            self.o.payload.eq(offer),
             free.eq(~self.o.valid | self.o.ready),
-            pack.o.ready.eq(free & ~self.halt & ~self.flush & ~closing),
+            there.eq(closing | ((~no_spare | pack.o.valid) & ~self.halt & ~self.flush)),
+            last.eq(Mux(no_spare, pack.o.payload.last, spare.last)),
             self.open.eq(begun),
             self.idle.eq(~self.o.valid & ~closing),
-            self.finished.eq(self.o.valid & self.o.ready & self.o.payload.last
-                             & ~self.o.payload.user),
+            self.offered.eq(free & there & ~closing & last),
+            self.finished.eq(self.o.valid & self.o.ready & offer.last & ~offer.user),
         ]
         # The register follows whenever it is free; only ``valid`` depends on what there is.
+        # What steers the beats is one register, what steers the stages behind another.
+        will_be_free = Signal()
+        m.submodules.ready = ready = KeptRegister(1, target=self.target)
+        m.d.sync += no_spare.eq(will_be_free)
+        m.d.comb += [will_be_free.eq(no_spare), ready.i.eq(will_be_free),
+                     pack.o.ready.eq(ready.o)]
         with m.If(free):
-            m.d.sync += [self.o.valid.eq(0), self.o.payload.eq(pack.o.payload)]
-            with m.If(closing):
-                m.d.sync += [
-                    self.o.valid.eq(1), self.o.payload.data.eq(cause), self.o.payload.keep.eq(1),
-                    self.o.payload.last.eq(1), self.o.payload.user.eq(1),
-                    closing.eq(0), begun.eq(0),
-                ]
-            with m.Elif(pack.o.valid & pack.o.ready):
-                m.d.comb += self.offered.eq(pack.o.payload.last)
-                m.d.sync += [self.o.valid.eq(1), begun.eq(~pack.o.payload.last)]
-        with m.If(self.close):
-            m.d.sync += [closing.eq(1), cause.eq(self.close_cause)]
+            m.d.sync += [self.o.valid.eq(there), offer.eq(Mux(no_spare, pack.o.payload, spare)),
+                         closing.eq(0)]
+            m.d.comb += will_be_free.eq(1)
+            with m.If(there):
+                m.d.sync += begun.eq(~last)
+        with m.Elif(pack.o.valid):
+            m.d.comb += will_be_free.eq(0)
+        with m.If(no_spare):
+            m.d.sync += spare.eq(pack.o.payload)
+        with m.If(self.flush & ~closing):
+            m.d.comb += will_be_free.eq(1)
+        with m.If(self.close):          # one byte; what stands above it is nobody's
+            m.d.comb += will_be_free.eq(0)
+            m.d.sync += [
+                closing.eq(1), spare.data[:8].eq(self.close_cause),
+                spare.keep.eq(1), spare.last.eq(1), spare.user.eq(1),
+            ]
         return m

@@ -27,21 +27,24 @@ def issue_layout(*, rows: int, cols: int, lanes: int, max_k: int, depth_strips: 
     Its ``columns`` start at ``strip_base`` of the strip buffer, ``STRIP_BANKS`` words apart; their
     indices are added to ``act_base`` of
     the activation buffer; it makes ``words`` words of results; its end frees a strip bank
-    (``strip_end``) and an activation half (``tile.last``). ``single`` and ``long`` say that it has
-    one column, and as many as two tiles' ends must lie apart.
+    (``strip_end``) and an activation half (``tile.last``). ``single``, ``near`` and ``long`` say
+    that it has one column, one less than two tiles' ends must lie apart or more, and as many.
     """
     return data.StructLayout({
         "columns": range(max_k + 1), "strip_base": range(depth_strips),
         "act_base": range(depth_acts), "words": range(cols * (rows // lanes) + 1),
-        "strip_end": 1, "single": 1, "long": 1, "tile": tile_layout(rows=rows, cols=cols),
+        "strip_end": 1, "single": 1, "near": 1, "long": 1,
+        "tile": tile_layout(rows=rows, cols=cols),
     })
 
 
 class TileWalk(wiring.Component):
     """From jobs to tiles: strips are the outer loop, token groups the inner one.
 
-    Offers a tile as soon as its strip and its job's activations are loaded, and looks for the next
-    one in the cycle after it was taken, so that ``o.ready`` reaches nothing in the same cycle.
+    Decides for a tile as soon as its strip and its job's activations are loaded, takes it
+    ``DECIDE`` cycles later and offers it in the cycle behind; looks for the next one in the cycle
+    after it was taken, so that ``o.ready`` reaches nothing in the same cycle. Whatever a tile is
+    made of is compared before it is needed, a cycle behind the registers that it is about.
 
     Parameters
     ----------
@@ -59,9 +62,12 @@ class TileWalk(wiring.Component):
     acts_ready, acts_take : In, Out
         The activation loader's next half.
     waits_for : Out(Cause)
-        Why no tile is offered: weights, activations, or other.
+        Why no tile is offered: weights, activations, or other; other while one is.
     o : Out(stream of issue_layout(...))
     """
+
+    DECIDE = 1
+    """Cycles from "all is there" to ``strip_take``, from a register that steers all the rest."""
 
     def __init__(self, *, rows: int, cols: int, lanes: int, max_k: int, act_words: int,
                  half_words: int):
@@ -82,24 +88,40 @@ class TileWalk(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        job, o = self.stage.job, self.o.payload
-        begun = Signal()                    # `outputs_left` belongs to the job at the front
-        outputs_left = Signal(16)
-        group, base = Signal(job.groups.shape()), Signal(range(self.half_words))
+        job = self.stage.job
+        o = Signal(self.o.payload.shape(), reset_less=True)
+        # What is left belongs to the job at the front; and so does all that follows it.
+        begun, settled = Signal(), Signal()
+        outputs_left, groups_left = Signal(16, reset_less=True), Signal.like(job.groups,
+                                                                             reset_less=True)
+        base = Signal(range(self.half_words), reset_less=True)
         bank, half = Signal(range(STRIP_BANKS)), Signal(range(ActLoader.HALVES))
         param_bank = Signal(o.tile.bank.shape())
-        last_strip, last_group, offer = Signal(), Signal(), Signal()
-        channels = Signal(range(self.cols + 1))
+        decided, take, restart = Signal(), Signal(), Signal(init=1)
+        # Registers that follow others; the next tile is taken three cycles after those change.
+        last_strip, last_group = Signal(reset_less=True), Signal(reset_less=True)
+        channels = Signal.like(o.tile.channels, reset_less=True)
+        words = Signal.like(o.words, reset_less=True)
+        single, near, long = (Signal(reset_less=True, name=name)
+                              for name in ("single", "near", "long"))
+        of_strip = Mux(last_strip, outputs_left, self.cols)[:len(channels)]
+        m.d.sync += [
+            last_strip.eq(outputs_left <= self.cols), last_group.eq(groups_left == 1),
+            single.eq(self.strip_length == 1), near.eq(self.strip_length >= self.spacing - 1),
+            long.eq(self.strip_length >= self.spacing),
+            channels.eq(of_strip),
+            words.eq(sum(of_strip << bit for bit in range(self.parts.bit_length())
+                         if self.parts >> bit & 1)),
+            settled.eq(begun), take.eq(decided), restart.eq(~begun | (take & last_group)),
+        ]
         m.d.comb += [
-            last_strip.eq(outputs_left <= self.cols),
-            last_group.eq(group + 1 == job.groups),
-            channels.eq(Mux(last_strip, outputs_left, self.cols)),
-            offer.eq(begun & self.strip_ready & self.acts_ready & ~self.o.valid),
-            self.strip_take.eq(offer & last_group),
-            self.acts_take.eq(offer & last_group & last_strip),
+            self.o.payload.eq(o),
+            decided.eq(settled & self.strip_ready & self.acts_ready & ~self.o.valid & ~take),
+            self.strip_take.eq(take & last_group),
+            self.acts_take.eq(take & last_group & last_strip),
             self.stage.next.eq(self.acts_take),
         ]
-        with m.If(~self.stage.valid):
+        with m.If(~self.stage.valid | self.o.valid):
             m.d.comb += self.waits_for.eq(Cause.OTHER)
         with m.Elif(~self.strip_ready):
             m.d.comb += self.waits_for.eq(Cause.STALL_WEIGHTS)
@@ -110,17 +132,16 @@ class TileWalk(wiring.Component):
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.stage.valid & ~begun):
-            m.d.sync += [begun.eq(1), outputs_left.eq(job.outputs)]
-        with m.If(offer):
+        with m.If(~begun):                  # loads until there is a job, and with it
+            m.d.sync += [begun.eq(self.stage.valid), outputs_left.eq(job.outputs)]
+        with m.If(take):
             m.d.sync += [
                 self.o.valid.eq(1),
-                o.columns.eq(self.strip_length),
-                o.single.eq(self.strip_length == 1), o.long.eq(self.strip_length >= self.spacing),
+                o.columns.eq(self.strip_length), o.single.eq(single), o.near.eq(near),
+                o.long.eq(long),
                 o.strip_base.eq(bank),
                 o.act_base.eq(half * self.half_words + base),
-                o.words.eq(sum(channels << bit for bit in range(self.parts.bit_length())
-                               if self.parts >> bit & 1)),
+                o.words.eq(words),
                 o.strip_end.eq(last_group),
                 o.tile.channels.eq(channels),
                 o.tile.tokens.eq(Mux(last_group, job.last_tokens, self.rows)),
@@ -128,11 +149,14 @@ class TileWalk(wiring.Component):
                 o.tile.zero_point.eq(job.zero_point), o.tile.raw.eq(job.raw),
                 o.tile.lut.eq(job.lut), o.tile.lut_bank.eq(job.lut_bank),
                 o.tile.last.eq(last_strip & last_group),
-                group.eq(group + 1), base.eq(base + job.inputs),
             ]
             with m.If(last_group):
-                m.d.sync += [group.eq(0), base.eq(0), outputs_left.eq(outputs_left - self.cols),
+                m.d.sync += [outputs_left.eq(outputs_left - self.cols),
                              bank.eq(bank + 1), param_bank.eq(param_bank + 1)]
                 with m.If(last_strip):
                     m.d.sync += [begun.eq(0), half.eq(half + 1)]
+        with m.If(restart):                 # a cycle after a strip's last tile, from a register
+            m.d.sync += [groups_left.eq(job.groups), base.eq(0)]
+        with m.Elif(take):
+            m.d.sync += [groups_left.eq(groups_left - 1), base.eq(base + job.inputs)]
         return m

@@ -91,11 +91,11 @@ class Top(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = sync = ClockDomain()
+        m.domains.sync = sync = ClockDomain(reset_less=True)    # the unit spreads the reset itself
         sync.clk = self.aclk
         m.submodules.unit = unit = Unit(self.config, floorplan=self.floorplan)
         m.d.comb += [
-            sync.rst.eq(~self.aresetn),
+            unit.reset.eq(~self.aresetn),
             self.irq.eq(unit.irq),
         ]
         for name, member in AxiLiteSignature().members.items():

@@ -15,6 +15,7 @@ from sparseloom.hw.floorplan import place
 from sparseloom.hw.input_port import InputPort
 from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import ScaleParams, beat_layout, result_beat_layout
 from sparseloom.hw.memory import SimpleDualPort
 from sparseloom.hw.postprocess import PostProcess
@@ -40,6 +41,8 @@ class Unit(wiring.Component):
 
     Members
     -------
+    reset : In(1)
+        For a clock domain without a reset of its own; 0 elsewhere.
     bus : In(AxiLiteSignature())
     irq : Out(1)
     weights, acts : In(stream of beat_layout(bus_bits))
@@ -52,7 +55,7 @@ class Unit(wiring.Component):
             rows=config.rows, cols=word_count(config.cols, config.weight_bits), device=floorplan)
         beat = beat_layout(config.bus_bits)
         super().__init__({
-            "bus": In(AxiLiteSignature()), "irq": Out(1),
+            "reset": In(1), "bus": In(AxiLiteSignature()), "irq": Out(1),
             "weights": In(stream.Signature(beat)), "acts": In(stream.Signature(beat)),
             "results": Out(stream.Signature(result_beat_layout(config.bus_bits))),
         })
@@ -65,7 +68,7 @@ class Unit(wiring.Component):
 
         registers = AxiLiteRegisters()
         fault = Fault()
-        counters = Counters()
+        counters = Counters(target=target)
         weights_port = InputPort(bus_bits=config.bus_bits)
         acts_port = InputPort(bus_bits=config.bus_bits)
 
@@ -94,24 +97,33 @@ class Unit(wiring.Component):
         array = Array(rows=rows, cols=cols, sum_bits=sum_bits, weight_bits=config.weight_bits,
                       target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
-                      latency=ISSUE_LATENCY + array.capture_latency)
+                      latency=ISSUE_LATENCY + array.capture_latency - Issue.BEHIND, target=target)
         post = PostProcess(lanes=lanes, sum_bits=sum_bits, target=target)
         result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words,
                                  target=target)
 
         # Doors, registers and counters stay, the array has nothing to forget, and all else starts
-        # afresh after an error or a clear.
-        flush = Signal()                    # a register, since it reaches everything
-        m.d.sync += flush.eq(~fault.run)
+        # afresh after an error or a clear, and behind a reset, which for the others is direct. A
+        # flush reaches everything: a register, and one for each part behind it. ``dropping`` is up
+        # while a part may still hold what is to be forgotten.
+        flush, flush_q, dropping = Signal(), Signal(), Signal()
+        m.d.sync += [flush.eq(~fault.run | self.reset), flush_q.eq(flush)]
+        m.d.comb += dropping.eq(flush | flush_q)
+
+        def flushed(name):
+            m.submodules[f"flush_{name}"] = own = KeptRegister(1, target=target)
+            m.d.comb += own.i.eq(flush)
+            return own.o
+
         for name, part in (("registers", registers), ("fault", fault), ("counters", counters),
                            ("weights_port", weights_port), ("acts_port", acts_port),
                            ("result_port", result_port), ("array", array)):
-            m.submodules[name] = part
+            m.submodules[name] = ResetInserter(self.reset)(part)
         for name, part in (("queue", queue), ("strip_loader", strip_loader),
                            ("act_loader", act_loader), ("strip_buffer", strip_buffer),
                            ("act_buffer", act_buffer), ("params", params), ("walk", walk),
                            ("issue", issue), ("drain", drain), ("post", post)):
-            m.submodules[name] = ResetInserter(flush)(part)
+            m.submodules[name] = ResetInserter(flushed(name))(part)
 
         # Streams in.
         connect(m, flipped(self.weights), weights_port.i)
@@ -140,10 +152,10 @@ class Unit(wiring.Component):
             strip_buffer.addr.eq(issue.strip_addr), act_buffer.k.eq(strip_buffer.k),
             array.x.eq(act_buffer.x), array.w.eq(strip_buffer.w),
             array.shift.eq(drain.shift), drain.edge.eq(array.edge),
-            drain.tile_end.eq(issue.last), drain.tile.eq(issue.tile),
+            drain.tile_end.eq(issue.tile_end), drain.tile.eq(issue.tile),
         ]
         base = issue.act_base
-        for stage in range(StripBuffer.K_LATENCY):  # the base waits for the index
+        for stage in range(Issue.BEHIND, StripBuffer.K_LATENCY):  # the base waits for the index
             base_q = Signal(base.shape(), name=f"base_{stage}", reset_less=True)
             m.d.sync += base_q.eq(base)
             base = base_q
@@ -177,16 +189,16 @@ class Unit(wiring.Component):
             fault.clear.eq(registers.control.strobe & registers.control.clear),
             fault.results_open.eq(result_port.open), fault.results_idle.eq(result_port.idle),
             fault.inputs_started.eq(weights_port.started | acts_port.started),
-            result_port.flush.eq(flush), result_port.halt.eq(fault.halt),
+            result_port.flush.eq(flushed("results")), result_port.halt.eq(fault.halt),
             result_port.close.eq(fault.close), result_port.close_cause.eq(fault.close_cause),
         ]
-        with m.If(~flush):          # a mistake still on its way when all is dropped is dropped too
+        with m.If(~dropping):       # a mistake still on its way when all is dropped is dropped too
             m.d.comb += [
                 fault.job.eq(queue.impossible_cause), fault.weights.eq(strip_loader.error),
                 fault.acts.eq(act_loader.error),
             ]
         for port in (weights_port, acts_port):
-            m.d.comb += [port.run.eq(fault.run), port.discard.eq(fault.clearing)]
+            m.d.comb += [port.run.eq(fault.run & ~dropping), port.discard.eq(fault.clearing)]
 
         # Registers.
         connect(m, flipped(self.bus), registers.bus)
@@ -202,9 +214,9 @@ class Unit(wiring.Component):
             job.tokens.eq(registers.job_tokens.tokens), job.tag.eq(registers.job_tokens.tag),
             job.zero_point.eq(registers.job_config.zero_point),
             job.raw.eq(registers.job_config.raw), job.lut.eq(registers.job_config.lut),
-            registers.job_push.refused.eq(flush | (queue.space == 0)),
+            registers.job_push.refused.eq(dropping | (queue.space == 0)),
             queue.push.eq(push),
-            busy.eq(fault.run & ((queue.outstanding != 0) | ~result_port.idle)),
+            busy.eq(fault.run & ~dropping & ((queue.outstanding != 0) | ~result_port.idle)),
             registers.status.busy.eq(busy), registers.status.error.eq(fault.stopped),
             registers.status.clearing.eq(fault.clearing),
             registers.status.outstanding.eq(queue.outstanding),
@@ -220,13 +232,15 @@ class Unit(wiring.Component):
             counters.count.eq(busy), counters.cause.eq(issue.cause),
             counters.clear.eq(registers.control.strobe & registers.control.counters_clear),
         ]
-        with m.If(~flush):
+        with m.If(~dropping):
             m.d.comb += registers.status.queue_space.eq(queue.space)
-        m.d.sync += [had_space.eq(space), push.eq(registers.job_push.strobe)]
+        m.d.sync += [had_space.eq(space | dropping), push.eq(registers.job_push.strobe)]
         with m.If(result_port.offered):
             m.d.sync += tag.eq(queue.retire.job.tag)
         with m.If(result_port.finished):
             m.d.sync += [done_tag.eq(tag), done_count.eq(done_count + 1)]
+        with m.If(self.reset):
+            m.d.sync += [had_space.eq(1), push.eq(0), done_tag.eq(0), done_count.eq(0)]
         for name in ("busy", "active", "stall_weights", "stall_acts", "stall_results", "other"):
             m.d.comb += getattr(registers, name).value.eq(getattr(counters, name))
         return m

@@ -216,10 +216,8 @@ class _Results:
     it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox gives
     out queued words at one distance (``service``), a tile is two sums and a maximum.
 
-    A gearbox that cuts words has one that waits and one that leaves, so that a word's *turn* (the
-    cycle in which it would be taken if none could wait) may be later than the cycle in which it is
-    taken, which makes room for others. Turns keep ``service`` apart; a word is taken ``near``
-    behind the turn of the word before, or later. Elsewhere both are the same.
+    A word that is cut into ``service`` beats keeps its register for as many cycles, from its *turn*
+    on, which is when it is taken, unless the job before has to leave first.
     """
 
     def __init__(self, shape: UnitShape):
@@ -252,7 +250,7 @@ class _Results:
         self.turn = self.left + 1 - (self.service or 1)
         if self.service not in self.queues:
             turns, taken, turn = [], [], LONG_AGO
-            near = min(self.service, 1 + timing.CUT)
+            near = self.service
             for arrival in self.arrival:
                 taken.append(max(turn + near, arrival))
                 turn = max(turn + self.service, arrival)
@@ -330,7 +328,7 @@ class _Results:
         elif self.word <= bus:
             left = size - (size - self.word) // bus * bus
         else:
-            left = self.word + (timing.CUT * bus if self.word > bus else 0)
+            left = self.word
         self.left = self.turn + -(-left // bus)
         return self.left
 
@@ -458,14 +456,15 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             outputs_left -= shape.cols
 
             # Its first tile.
-            offer = max(begin + timing.WALK_NEXT, ready, acts_ready, known_from + timing.JOB_BEGUN)
+            offer = max(begin + timing.WALK_NEXT, ready + timing.TILE_TAKE,
+                        acts_ready + timing.TILE_TAKE, known_from + timing.JOB_BEGUN)
             begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                         results.room_for(words) + timing.ROOM)
             if begin >= idle_from:                  # idle_from .. begin have no column
                 known = max(known_from, idle_from)
                 loaded = max(ready, known)
                 there = max(acts_ready, loaded)
-                offered = max(offer + 1, idle_from)
+                offered = max(offer + timing.TILE_OFFER, idle_from)
                 if there > offered:                 # all was there long before
                     known, loaded, there = min(known, offered), min(loaded, offered), offered
                 weights += loaded - known
@@ -478,6 +477,9 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             # The others: only the array and the results can hold them up.
             many = results.service and words == whole and groups >= TILES_AT_ONCE
             least = max(columns, spacing, apart_begins)
+            # A tile that waits takes so many cycles without a column that are no stall: until it
+            # is in front of the issuer, and the one in which it begins.
+            ahead = 1 + max(0, apart_begins - columns - 1)
             results.tile(end, words)
             done = 1
             while done < groups:
@@ -485,15 +487,15 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                     offer, begin, waits, held = _whole_tiles(results, begin, columns,
                                                              groups - done, least)
                     end = begin + columns
-                    other += waits
-                    stalled += held - waits
+                    other += waits * ahead
+                    stalled += held - waits * ahead
                     break
                 offer = begin + timing.WALK_NEXT
                 begin = max(offer + timing.TILE_OFFER, end, end + spacing - columns,
                             results.room_for(words) + timing.ROOM)
                 if begin > end:
-                    other += 1
-                    stalled += begin - end - 1
+                    other += ahead
+                    stalled += begin - end - ahead
                 end = begin + columns
                 results.tile(end, words)
                 done += 1

@@ -6,6 +6,9 @@ in ``hw/`` changes one line here.
 
 FIFO = 2
 """FIFOs of bitmap and masks: from a beat to the word at the output, if none waits before it."""
+CUT = 1
+"""A gearbox that cuts words: from a word's way into it until it moves on into the second register,
+if that is empty; its first part is there in the next cycle."""
 
 # The job queue.
 PUSH = 1
@@ -44,17 +47,19 @@ ACTS_READY = 2
 """From a job's last word until the walk sees it."""
 
 # Walk and issue.
-JOB_BEGUN = 1
-"""From a job's first cycle in the walk to its first tile."""
-TILE_OFFER = 1
-"""From the walk's decision to the tile in front of the issuer."""
+JOB_BEGUN = 3
+"""From a job's first cycle in the walk until it takes the first tile."""
+TILE_TAKE = 1
+"""From "all is there" until the walk takes the tile."""
+TILE_OFFER = 2
+"""From the tile's taking by the walk until the issuer has judged it."""
 OPERANDS = 5
 """From a column's address to its operands at the array; buffers may be written again after it."""
-WALK_NEXT = 1
-"""From a tile's begin to the walk's next decision."""
+WALK_NEXT = 2
+"""From a tile's begin until the walk takes the next one."""
 FREED = 1
 """From the release of a bank or a half until it counts as free."""
-ROOM = 1
+ROOM = 2
 """From a word that leaves the result FIFO until its room may be used by a tile's begin."""
 
 # From the array to the result stream.
@@ -62,12 +67,9 @@ CAPTURE = 4
 """A cell: from the last operands to the sum in the drain register."""
 DRAIN = 1
 """From the array's edge to a step of post-processing."""
-POSTPROCESS = 14
+POSTPROCESS = 15
 """From a step to its results."""
 RESULT_FIFO = 3
 """From results to the word at the result FIFO's output, if none waits before it."""
-CUT = 1
-"""A word cut into beats: from its way into the gearbox until it moves on into the second register,
-if that is empty; its first beat is there in the next cycle."""
 RESULT_REGISTER = 1
 """From a packed beat to the beat on the stream."""

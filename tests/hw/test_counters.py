@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 import random
 
+from amaranth.hdl import ResetInserter, Signal
+
 from sparseloom.hw.counters import WIDTH, Counters
 from sparseloom.hw.tile_walk import Cause
 from tests.hw.bench import run
@@ -8,14 +10,12 @@ from tests.hw.bench import run
 PARTS = [cause.name.lower() for cause in Cause]
 
 
-def simulate(dut, cycles, before=()):
-    """Counts seen in each cycle of (count, cause, clear), and in two more."""
+def simulate(dut, cycles):
+    """Counts seen in each cycle of (count, cause, clear), and in those until all is shown."""
     seen = []
 
     async def drive(ctx):
-        for name, value in before:
-            ctx.set(getattr(dut, name), value)
-        for count, cause, clear in [*cycles, (0, Cause.OTHER, 0), (0, Cause.OTHER, 0)]:
+        for count, cause, clear in [*cycles, *[(0, Cause.OTHER, 0)] * (dut.LATENCY + 1)]:
             ctx.set(dut.count, count)
             ctx.set(dut.cause, cause)
             ctx.set(dut.clear, clear)
@@ -27,12 +27,13 @@ def simulate(dut, cycles, before=()):
     return seen
 
 
-def test_each_cause_counts_busy_and_itself_two_cycles_later():
+def test_each_cause_counts_busy_and_itself():
     for cause in Cause:
         seen = simulate(Counters(), [(1, cause, 0), (0, cause, 0)])
         expected = {"busy": 1, **{name: int(name == cause.name.lower()) for name in PARTS}}
-        assert seen[1] == dict.fromkeys(expected, 0)
-        assert seen[2] == seen[3] == expected
+        latency = Counters.LATENCY
+        assert seen[latency - 1] == dict.fromkeys(expected, 0)
+        assert seen[latency] == seen[latency + 1] == expected
 
 
 def test_random_cycles_add_up():
@@ -41,9 +42,8 @@ def test_random_cycles_add_up():
               for _ in range(1500)]
     seen = simulate(Counters(), cycles)
     counts = dict.fromkeys(("busy", *PARTS), 0)
-    for at, after in enumerate(seen[2:], start=1):      # a clear acts at once, a count a cycle on
-        count, cause, _ = cycles[at - 1]
-        clear = at < len(cycles) and cycles[at][2]
+    for at, (count, cause, clear) in enumerate(cycles):
+        after = seen[at + Counters.LATENCY]
         if clear:
             counts = dict.fromkeys(counts, 0)
         elif count:
@@ -55,13 +55,29 @@ def test_random_cycles_add_up():
 
 
 def test_clear_wins_over_a_count():
-    seen = simulate(Counters(), [(1, Cause.ACTIVE, 0), (1, Cause.ACTIVE, 1), (0, Cause.ACTIVE, 1)])
+    seen = simulate(Counters(), [(1, Cause.ACTIVE, 1), (1, Cause.ACTIVE, 1), (0, Cause.ACTIVE, 0)])
     assert all(value == 0 for cycle in seen for value in cycle.values())
 
 
 def test_counts_wrap():
-    top = (1 << WIDTH) - 1
-    seen = simulate(Counters(), [(1, Cause.STALL_ACTS, 0)],
-                    before=[("busy", top), ("stall_acts", top)])
-    assert seen[1]["busy"] == seen[1]["stall_acts"] == top
-    assert seen[2]["busy"] == seen[2]["stall_acts"] == 0
+    assert WIDTH == 32
+    seen = simulate(Counters(width=3), [(1, Cause.STALL_ACTS, 0)] * 8)
+    assert seen[-3]["busy"] == seen[-3]["stall_acts"] == 7
+    assert seen[-1]["busy"] == seen[-1]["stall_acts"] == 0
+
+
+def test_reset_clears():
+    dut, reset, seen = Counters(), Signal(), []
+
+    async def drive(ctx):
+        ctx.set(dut.count, 1)
+        await ctx.tick().repeat(9)
+        ctx.set(reset, 1)
+        ctx.set(dut.count, 0)
+        await ctx.tick().repeat(2)
+        ctx.set(reset, 0)
+        await ctx.tick().repeat(Counters.LATENCY)
+        seen.append(ctx.get(dut.busy))
+
+    run(ResetInserter(reset)(dut), drive, max_cycles=30)
+    assert seen == [0]

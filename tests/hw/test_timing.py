@@ -12,10 +12,11 @@ from sparseloom.hw.array import Array, drain_spacing, tile_spacing
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.drain import Drain
 from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
 from sparseloom.hw.mask_expand import MaskExpand
 from sparseloom.hw.postprocess import PostProcess
-from sparseloom.hw.result_port import ResultPort
+from sparseloom.hw.result_port import ResultPack, ResultPort
 from sparseloom.hw.strip_loader import STRIP_BANKS, StripLoader
 from sparseloom.hw.tile_walk import TileWalk
 from sparseloom.hw.unit import ISSUE_LATENCY
@@ -265,7 +266,7 @@ def test_walk():
 
     rows = trace(dut, [dut.strip_take, dut.o.valid], drive, until=lambda rows: rows[-1][1])
     check(first(rows, 0), timing.JOB_BEGUN, "JOB_BEGUN")
-    check(first(rows, 1) - first(rows, 0), timing.TILE_OFFER, "TILE_OFFER")
+    check(first(rows, 1) - first(rows, 0) + Issue.NOTICE, timing.TILE_OFFER, "TILE_OFFER")
 
 
 def test_next_tile():
@@ -280,7 +281,8 @@ def test_next_tile():
 
     rows = trace(dut, [dut.o.valid], drive, cycles=20)
     begins = [cycle for cycle, (valid,) in enumerate(rows) if valid][:3]
-    check(begins[1] - begins[0], timing.WALK_NEXT + timing.TILE_OFFER, "WALK_NEXT")
+    check(begins[1] - begins[0] + Issue.NOTICE, timing.WALK_NEXT + timing.TILE_OFFER, "WALK_NEXT")
+    check(TileWalk.DECIDE, timing.TILE_TAKE, "TILE_TAKE")
     assert begins[2] - begins[1] == begins[1] - begins[0]
 
 
@@ -311,8 +313,11 @@ def test_result_port(lanes, bus_bits, raw):
         ctx.set(dut.valid, 0)
 
     rows = trace(dut, [dut.returned, dut.o.valid], drive, until=lambda rows: rows[-1][1])
-    check(first(rows, 0), timing.RESULT_FIFO, "RESULT_FIFO")
-    check(first(rows, 1) - first(rows, 0) - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
+    taken = first(rows, 0) - ResultPack.RETURN
+    check(taken, timing.RESULT_FIFO, "RESULT_FIFO")
+    check(first(rows, 1) - taken - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
+    # The issuer counts it, and judges by the count in the cycle behind.
+    check(ResultPack.RETURN + 1, timing.ROOM, "ROOM")
 
 
 @pytest.mark.parametrize(("lanes", "bus_bits"), [(4, 64), (8, 64), (12, 32)])
@@ -332,8 +337,6 @@ def test_words_cut_into_beats(lanes, bus_bits):
     rows = trace(dut, [dut.returned, dut.finished], drive, until=lambda rows: rows[-1][1])
     service = 4 * lanes * 8 // bus_bits
     turns = [timing.RESULT_FIFO + word * service for word in range(words)]
-    check([cycle for cycle, row in enumerate(rows) if row[0]],
-          [turns[0], *(max(timing.RESULT_FIFO + word, turns[word - 1] + 1 + timing.CUT)
-                       for word in range(1, words))], "CUT")
-    check(len(rows) - 1, turns[-1] + timing.CUT + service + timing.RESULT_REGISTER, "CUT",
-          "RESULT_REGISTER")
+    check([cycle - ResultPack.RETURN for cycle, row in enumerate(rows) if row[0]], turns,
+          "RESULT_FIFO")
+    check(len(rows) - 1, turns[-1] + service + timing.RESULT_REGISTER, "RESULT_REGISTER")
