@@ -76,9 +76,9 @@ class AxiLiteRegisters(wiring.Component):
 
     AW and W come in any order and any distance. A write takes effect in the cycle after both its
     halves were taken and answers in the next one; a read answers ``READ_LATENCY`` cycles after its
-    address was taken. One answer each way is under way at a time, reads and writes independent of each
-    other; the next address or data may be taken meanwhile, and waits. No output of the bus depends
-    on an input in the same cycle, so VALID never waits for READY and payloads stay.
+    address was taken. One answer each way is under way at a time, reads and writes independent of
+    each other; the next address or data may be taken meanwhile, and waits. No output of the bus
+    depends on an input in the same cycle, so VALID never waits for READY and payloads stay.
 
     OKAY for what the table allows; SLVERR, and no effect, for an offset without register, a
     write to R, a read of W (answers 0), and a write that the unit refuses. The two lowest address

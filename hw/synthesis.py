@@ -26,8 +26,8 @@ COMMANDS = {
 }
 """yosys' script for each family, without pads: the unit is a part of a design.
 All of them flatten. On ECP5 a wide multiplexer of a slice takes as many look-up tables as the tree
-that it replaces, and ties down where they are placed: without them the registers' bus takes half the
-look-up tables, and nothing is slower."""
+that it replaces, and ties down where they are placed: without them the registers' bus takes half
+the look-up tables, and nothing is slower."""
 
 TIME_LIMIT = 3600.0
 """Seconds."""

@@ -10,7 +10,7 @@ FIFO = 2
 # The job queue.
 PUSH = 1
 """From the write to JOB_PUSH until the queue takes the descriptor."""
-JUDGE = 1
+JUDGE = 3
 """Cycles of a descriptor's check behind one for each group of tokens."""
 JOB_SEEN = 2
 """From a descriptor's last cycle of checks until the stages see the job."""
