@@ -15,6 +15,7 @@ from sparseloom.hw.floorplan import place
 from sparseloom.hw.input_port import InputPort
 from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import ScaleParams, beat_layout, result_beat_layout
 from sparseloom.hw.memory import SimpleDualPort
 from sparseloom.hw.postprocess import PostProcess
@@ -98,8 +99,14 @@ class Unit(wiring.Component):
 
         # Doors, registers and counters stay, the array has nothing to forget, and all else starts
         # afresh after an error or a clear.
-        flush = Signal()                    # a register, since it reaches everything
+        flush = Signal()                    # a register, and one for each part: it reaches everything
         m.d.sync += flush.eq(~fault.run)
+
+        def own_flush(name):
+            m.submodules[f"{name}_flush"] = copy = KeptRegister(1, target=target)
+            m.d.comb += copy.i.eq(~fault.run)
+            return copy.o
+
         for name, part in (("registers", registers), ("fault", fault), ("counters", counters),
                            ("weights_port", weights_port), ("acts_port", acts_port),
                            ("result_port", result_port), ("array", array)):
@@ -108,7 +115,7 @@ class Unit(wiring.Component):
                            ("act_loader", act_loader), ("strip_buffer", strip_buffer),
                            ("act_buffer", act_buffer), ("params", params), ("walk", walk),
                            ("issue", issue), ("drain", drain), ("post", post)):
-            m.submodules[name] = ResetInserter(flush)(part)
+            m.submodules[name] = ResetInserter(own_flush(name))(part)
 
         # Streams in.
         connect(m, flipped(self.weights), weights_port.i)
@@ -182,8 +189,9 @@ class Unit(wiring.Component):
                 fault.job.eq(queue.impossible_cause), fault.weights.eq(strip_loader.error),
                 fault.acts.eq(act_loader.error),
             ]
-        for port in (weights_port, acts_port):
-            m.d.comb += [port.run.eq(fault.run), port.discard.eq(fault.clearing)]
+        # The doors shut with the loaders behind them, a cycle after the unit stopped.
+        for name, port in (("weights_port", weights_port), ("acts_port", acts_port)):
+            m.d.comb += [port.run.eq(~own_flush(name)), port.discard.eq(fault.clearing)]
 
         # Registers.
         connect(m, flipped(self.bus), registers.bus)

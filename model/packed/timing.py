@@ -40,7 +40,7 @@ STRIP_READY = 2
 # The activation loader.
 ACTS_START = 1
 """From "a half is free" to the first beat."""
-ACTS_READY = 2
+ACTS_READY = 3
 """From a job's last word until the walk sees it."""
 
 # Walk and issue.
