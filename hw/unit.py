@@ -99,7 +99,7 @@ class Unit(wiring.Component):
 
         # Doors, registers and counters stay, the array has nothing to forget, and all else starts
         # afresh after an error or a clear.
-        flush = Signal()                    # a register, and one for each part: it reaches everything
+        flush = Signal()                    # a register, and one for each part: it reaches all
         m.d.sync += flush.eq(~fault.run)
 
         def own_flush(name):

@@ -26,7 +26,7 @@ HEADER_CHECK = 1
 """Cycles between a header and the section behind it."""
 EXPAND_LOAD = 1
 """From a word of bitmap or masks at its FIFO's output until its bits are looked at."""
-EXPAND_DONE = 2
+EXPAND_DONE = 3
 """From the last index, or the last look at the bitmap, to ``done``."""
 PACKET_CHECK = 2
 """From the cycle behind a packet's last beat to its last check, if masks and words are through."""
