@@ -40,8 +40,8 @@ class ActLoader(wiring.Component):
 
     HALVES = 2
 
-    ERROR_LATENCY = 2
-    """Cycles from a mistake to ``error``: what is wrong, the first of its causes."""
+    ERROR_LATENCY = 3
+    """Cycles from a mistake to ``error``: bytes counted, what is wrong, the first of its causes."""
 
     class _State(enum.Enum):
         WAIT = 0   # for a job and a free half
@@ -74,7 +74,8 @@ class ActLoader(wiring.Component):
         # Where the next word goes: channel block, group, channel of the block.
         # Addresses are kept, not computed, and what ends with a word is known a word before.
         cols = self.cols
-        channel, last_channel = Signal(range(cols)), Signal(range(cols))     # of the block
+        left, last_channel = Signal(range(cols)), Signal(range(cols))   # behind it, of the block
+        single = Signal()                                       # the block has one channel
         beyond = Signal(signed(len(job.inputs) + 1))            # inputs behind this block
         last_block, last_group = Signal(), Signal()
         groups_left = Signal(job.groups.shape())                # behind this one
@@ -83,7 +84,6 @@ class ActLoader(wiring.Component):
         end_of_block, end_of_group, end_of_job = Signal(), Signal(), Signal()
         next_block, next_group = Signal.like(block), Signal.like(at)
         m.d.comb += [
-            end_of_block.eq(channel == last_channel),
             end_of_group.eq(end_of_block & last_group),
             end_of_job.eq(end_of_group & last_block),
             next_block.eq(block + cols), next_group.eq(group_at + job.inputs),
@@ -91,32 +91,42 @@ class ActLoader(wiring.Component):
 
         def enter_block(inputs):
             """``inputs`` are left, those of the block included."""
+            bits = cols.bit_length()        # a carry chain over all of ``inputs`` takes longer
+            few, low = ~inputs[bits:].any(), inputs[:bits]
+            behind = Mux(few & (low < cols), low - 1, cols - 1)
+            alone = (few & (low == 1)) | (cols == 1)
             m.d.sync += [
-                last_channel.eq(Mux(inputs >= cols, cols - 1, inputs - 1)),
-                last_block.eq(inputs <= cols), beyond.eq(inputs - cols),
+                last_channel.eq(behind), left.eq(behind), single.eq(alone), end_of_block.eq(alone),
+                last_block.eq(few & (low <= cols)), beyond.eq(inputs - cols),
                 groups_left.eq(job.groups - 1), last_group.eq(job.groups == 1),
             ]
 
-        # Bytes taken from the stream and not yet given out as words.
+        # Bytes taken from the stream and not yet given out as words; a cycle late, like all that is
+        # judged: the bytes of a beat are counted before it is known whether the beat is taken.
         balance = Signal(range(3 * bus_bytes + 3 * self.rows + 1))
         ended = Signal()  # TLAST was taken
         keep, full, contiguous = self.i.payload.keep, Signal(), Signal()
-        taken, kept = Signal(), Signal(range(bus_bytes + 1))
+        taken, kept = Signal(), Signal(range(bus_bytes + 1), reset_less=True)
+        taken_q, bad_keep = Signal(), Signal(reset_less=True)
+        m.d.sync += [
+            taken_q.eq(taken), kept.eq(sum(keep[byte] for byte in range(bus_bytes))),
+            bad_keep.eq(~(contiguous & keep[0] & (full | self.i.payload.last))),
+        ]
         m.d.comb += [
             full.eq(keep.all()),
             contiguous.eq((keep & (keep + 1)[:bus_bytes]) == 0),
-            kept.eq(sum(keep[byte] for byte in range(bus_bytes))),
             gearbox.i.payload.data.eq(self.i.payload.data),
             gearbox.i.payload.last.eq(self.i.payload.last),
         ]
-        with m.If((state == self._State.LOAD) & ~ended):
+        accepting = Signal()        # in state LOAD until TLAST was taken
+        with m.If(accepting):
             m.d.comb += [
                 gearbox.i.valid.eq(self.i.valid),
                 self.i.ready.eq(gearbox.i.ready),
             ]
         m.d.comb += taken.eq(self.i.valid & self.i.ready)
         with m.If(taken & self.i.payload.last):
-            m.d.sync += ended.eq(1)
+            m.d.sync += [ended.eq(1), accepting.eq(0)]
 
         word, word_taken = gearbox.o.payload, Signal()
         m.d.comb += [
@@ -126,25 +136,31 @@ class ActLoader(wiring.Component):
             self.write.addr.eq(Cat(at, half)),
             self.write.data.eq(word.data),
         ]
-        m.d.sync += balance.eq(balance + (kept & taken.replicate(len(kept)))
-                               - (self.rows & word_taken.replicate(self.rows.bit_length())))
+        word_taken_q, word_last_q, end_of_job_q, ended_q = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            word_taken_q.eq(word_taken), word_last_q.eq(word.last), end_of_job_q.eq(end_of_job),
+            ended_q.eq(ended),
+            balance.eq(balance + (kept & taken_q.replicate(len(kept)))
+                       - (self.rows & word_taken_q.replicate(self.rows.bit_length()))),
+        ]
 
         finished = Signal()
-        finished_q, announced = Signal(), Signal()
-        made = Signal(3)            # what was wrong in the cycle before
+        finished_q, finished_q2, announced = Signal(), Signal(), Signal()
+        made = Signal(3)            # what was wrong two cycles before
         pending = Signal()          # a mistake is on its way to the fault unit
         with m.Switch(state):
             with m.Case(self._State.WAIT):
                 enter_block(job.inputs)
-                m.d.sync += [block.eq(0), channel.eq(0), at.eq(0), group_at.eq(0),
+                m.d.sync += [block.eq(0), at.eq(0), group_at.eq(0),
                              balance.eq(0), ended.eq(0)]
                 with m.If(self.stage.valid & ~pending & (loaded != self.HALVES)):
-                    m.d.sync += state.eq(self._State.LOAD)
+                    m.d.sync += [state.eq(self._State.LOAD), accepting.eq(1)]
             with m.Case(self._State.LOAD):
                 with m.If(word_taken):
-                    m.d.sync += [channel.eq(channel + 1), at.eq(at + 1)]
+                    m.d.sync += [left.eq(left - 1), end_of_block.eq(left == 1), at.eq(at + 1)]
                     with m.If(end_of_block):
-                        m.d.sync += [channel.eq(0), at.eq(next_group), group_at.eq(next_group),
+                        m.d.sync += [left.eq(last_channel), end_of_block.eq(single),
+                                     at.eq(next_group), group_at.eq(next_group),
                                      groups_left.eq(groups_left - 1),
                                      last_group.eq(groups_left == 1)]
                     with m.If(end_of_group):
@@ -152,7 +168,7 @@ class ActLoader(wiring.Component):
                         m.d.sync += [block.eq(next_block), at.eq(next_block),
                                      group_at.eq(next_block)]
                     with m.If(end_of_job):
-                        m.d.sync += state.eq(self._State.FLUSH)
+                        m.d.sync += [state.eq(self._State.FLUSH), accepting.eq(0)]
                         with m.If(word.last):
                             m.d.comb += finished.eq(1)
                             m.d.sync += state.eq(self._State.WAIT)
@@ -163,20 +179,22 @@ class ActLoader(wiring.Component):
 
         m.d.comb += [
             self.stage.next.eq(finished), self.ready.eq(waiting != 0),
-            announced.eq(finished_q & ~made.any()),
+            announced.eq(finished_q2 & ~made.any()),
         ]
         m.d.sync += [
             loaded.eq(loaded + finished - self.release),
             waiting.eq(waiting + announced - self.take),
-            finished_q.eq(finished),
+            finished_q.eq(finished), finished_q2.eq(finished_q),
         ]
         with m.If(finished):
             m.d.sync += half.eq(half + 1)
 
         mistakes = [
-            ("acts_keep", taken & ~(contiguous & keep[0] & (full | self.i.payload.last))),
-            ("acts_early_last", word_taken & ((balance < self.rows) | (word.last & ~end_of_job))),
-            ("acts_late_last", word_taken & end_of_job & (~ended | (balance != self.rows))),
+            ("acts_keep", taken_q & bad_keep),
+            ("acts_early_last",
+             word_taken_q & ((balance < self.rows) | (word_last_q & ~end_of_job_q))),
+            ("acts_late_last",
+             word_taken_q & end_of_job_q & (~ended_q | (balance != self.rows))),
         ]
         m.d.sync += made.eq(Cat(wrong for _, wrong in mistakes))
         cause = Signal(8)
@@ -186,5 +204,5 @@ class ActLoader(wiring.Component):
         m.d.sync += self.error.eq(cause)
         told = Signal()
         m.d.sync += told.eq(made.any())
-        m.d.comb += pending.eq(made.any() | told)
+        m.d.comb += pending.eq(finished_q | made.any() | told)
         return m

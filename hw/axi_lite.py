@@ -1,7 +1,7 @@
 """AXI4-Lite endpoint built from a register table."""
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -75,10 +75,10 @@ class AxiLiteRegisters(wiring.Component):
     """Registers of a table on AXI4-Lite.
 
     AW and W come in any order and any distance. A write takes effect in the cycle after both its
-    halves were taken and answers in the next one; a read answers 2 cycles after its address was
-    taken. One answer each way is under way at a time, reads and writes independent of each
-    other; the next address or data may be taken meanwhile, and waits. No output of the bus depends
-    on an input in the same cycle, so VALID never waits for READY and payloads stay.
+    halves were taken and answers in the next one; a read answers ``READ_LATENCY`` cycles after its
+    address was taken. One answer each way is under way at a time, reads and writes independent of
+    each other; the next address or data may be taken meanwhile, and waits. No output of the bus
+    depends on an input in the same cycle, so VALID never waits for READY and payloads stay.
 
     OKAY for what the table allows; SLVERR, and no effect, for an offset without register, a
     write to R, a read of W (answers 0), and a write that the unit refuses. The two lowest address
@@ -102,6 +102,9 @@ class AxiLiteRegisters(wiring.Component):
         If :func:`~.registers.check_registers` refuses the table.
     """
 
+    READ_LATENCY = 3
+    """Cycles from an address to its answer: register chosen, values gathered, answer."""
+
     def __init__(self, registers: Sequence[Register] = REGISTERS, *, addr_bits: int = ADDR_BITS):
         check_registers(registers, addr_bits=addr_bits)
         self._registers = tuple(registers)
@@ -119,17 +122,17 @@ class AxiLiteRegisters(wiring.Component):
 
     def _write_side(self, m):
         bus = self.bus
-        index = Signal(len(bus.awaddr) - 2)
         word = Signal(DATA_BITS)
         strobes = Signal(DATA_BITS // 8)
         has_address = Signal()
         has_data = Signal()
+        address_taken = bus.awvalid & bus.awready
         m.d.comb += [
             bus.awready.eq(~has_address),
             bus.wready.eq(~has_data),
         ]
-        with m.If(bus.awvalid & bus.awready):
-            m.d.sync += [has_address.eq(1), index.eq(bus.awaddr[2:])]
+        with m.If(address_taken):
+            m.d.sync += has_address.eq(1)
         with m.If(bus.wvalid & bus.wready):
             m.d.sync += [has_data.eq(1), word.eq(bus.wdata), strobes.eq(bus.wstrb)]
         with m.If(bus.bvalid & bus.bready):
@@ -151,12 +154,12 @@ class AxiLiteRegisters(wiring.Component):
             if register.access is Access.R:
                 continue
             ports = getattr(self, register.name.lower())
-            chosen = Signal(name=f"{register.name.lower()}_chosen")
-            m.d.comb += chosen.eq(index == register.offset // 4)
+            chosen = _chosen(m, register, "write", bus.awaddr, address_taken)
             with m.If(chosen):
                 m.d.comb += refused.eq(ports.refused if register.refusable else 0)
             if register.access is Access.W:
-                m.d.comb += ports.strobe.eq(act & chosen & ~refused & strobes.any())
+                m.d.comb += ports.strobe.eq(
+                    act & chosen & strobes.any() & ~(ports.refused if register.refusable else 0))
             for field in register.fields:
                 bits = slice(field.low, field.low + field.width)
                 port = Value.cast(getattr(ports, field.name))
@@ -174,30 +177,58 @@ class AxiLiteRegisters(wiring.Component):
 
     def _read_side(self, m):
         bus = self.bus
-        index = Signal(len(bus.araddr) - 2)
-        has_address = Signal()
+        has_address, gathered = Signal(), Signal()
+        address_taken = bus.arvalid & bus.arready
         m.d.comb += bus.arready.eq(~has_address)
-        with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [has_address.eq(1), index.eq(bus.araddr[2:])]
+        with m.If(address_taken):
+            m.d.sync += has_address.eq(1)
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
 
-        word = Signal(DATA_BITS)
-        response = Signal(Response, init=Response.SLVERR)
-        with m.Switch(index):
-            for register in self._registers:
-                if register.access is Access.W:
-                    continue
-                with m.Case(register.offset // 4):
-                    m.d.comb += response.eq(Response.OKAY)
-                    ports = getattr(self, register.name.lower())
-                    for field in register.fields:
-                        m.d.comb += word[field.low:field.low + field.width].eq(
-                            getattr(ports, field.name))
-        with m.If(has_address & ~bus.rvalid):
+        readable = [register for register in self._registers
+                    if register.access is not Access.W]
+        known, values = Signal(), []
+        choices = [_chosen(m, register, "read", bus.araddr, address_taken)
+                   for register in readable]
+        # Halves of the table are gathered in registers of their own: one is too wide a sum.
+        for number, low in enumerate((0, len(readable) // 2)):
+            high = len(readable) // 2 if number == 0 else len(readable)
+            value = Signal(DATA_BITS, name=f"value_{number}", reset_less=True)
+            m.d.sync += value.eq(_any_of(
+                _word(getattr(self, register.name.lower()), register) & chosen.replicate(DATA_BITS)
+                for register, chosen in zip(readable[low:high], choices[low:high], strict=True)))
+            values.append(value)
+        m.d.sync += [known.eq(Cat(choices).any()), gathered.eq(has_address & ~gathered)]
+        # The values may be of an earlier cycle while the answer before waits: none is promised.
+        with m.If(~bus.rvalid & gathered):
             m.d.sync += [
                 has_address.eq(0),
                 bus.rvalid.eq(1),
-                bus.rdata.eq(word),
-                bus.rresp.eq(response),
+                bus.rdata.eq(_any_of(values)),
+                bus.rresp.eq(Mux(known, Response.OKAY, Response.SLVERR)),
             ]
+
+
+def _chosen(m, register, side, address, taken) -> Signal:
+    """Whether the address taken last is the register's: decoded at once, one flip-flop each."""
+    chosen = Signal(name=f"{register.name.lower()}_{side}")
+    with m.If(taken):
+        m.d.sync += chosen.eq(address[2:] == register.offset // 4)
+    return chosen
+
+
+def _word(ports, register) -> Value:
+    """A register as it is read."""
+    word, at = [], 0
+    for field in register.fields:
+        word += [Const(0, field.low - at), Value.cast(getattr(ports, field.name)).as_unsigned()]
+        at = field.low + field.width
+    return Cat(*word, Const(0, DATA_BITS - at))
+
+
+def _any_of(words) -> Value:
+    """Bits that are set in any of the words."""
+    found = Const(0, DATA_BITS)
+    for word in words:
+        found = found | word
+    return found

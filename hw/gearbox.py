@@ -124,9 +124,10 @@ class Gearbox(wiring.Component):
         word = Signal(8 * self.out_bytes, reset_less=True)
         last = Signal(reset_less=True)
         m.d.comb += [out.data.eq(word), out.last.eq(last)]
+        with m.If(~whole):          # nonsense too: the next word takes its place
+            m.d.sync += [gathered[count].eq(self.i.p.data), whole_last.eq(self.i.p.last)]
         with m.If(put):
-            m.d.sync += [gathered[count].eq(self.i.p.data), count.eq(count + 1),
-                         whole.eq(complete & ~free), whole_last.eq(self.i.p.last)]
+            m.d.sync += [count.eq(count + 1), whole.eq(complete & ~free)]
         with m.If(leaves):
             m.d.sync += [whole.eq(0), count.eq(0)]
         with m.If(free):            # what leaves is right only with ``valid``

@@ -1,5 +1,5 @@
 """The queue of jobs: checks a descriptor once, then shows it to each stage in turn."""
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
@@ -44,6 +44,9 @@ class JobQueue(wiring.Component):
     ----------
     rows, max_k, act_words, depth : int
         As in :class:`~sparseloom.hw.config.ArrayConfig`.
+    target : str
+        ``ecp5`` keeps the jobs in look-up tables, a copy for each stage; as flip-flops they would
+        be as many as a row of cells has, with a multiplexer for each stage.
 
     Members
     -------
@@ -65,16 +68,18 @@ class JobQueue(wiring.Component):
         The weights stage may load its job's table: at most one older job still uses the other.
     """
 
-    JUDGE_CYCLES = 1
-    """Cycles behind the count of a job's groups, in which the sums are compared."""
+    JUDGE_CYCLES = 3
+    """Cycles behind the count of a job's groups: sums compared, verdict, acceptance."""
 
     SHOW_LATENCY = 2
     """Cycles from the end of the check, or of a stage's job, to ``valid`` with the next job."""
 
-    def __init__(self, *, rows: int, max_k: int, act_words: int, depth: int):
+    def __init__(self, *, rows: int, max_k: int, act_words: int, depth: int,
+                 target: str = "generic"):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self.rows, self.max_k, self.act_words, self.depth = rows, max_k, act_words, depth
+        self.target = target
         self.job_layout = job_layout(rows=rows, max_k=max_k, act_words=act_words)
         super().__init__({
             "push": In(1), "descriptor": In(descriptor_layout()),
@@ -88,42 +93,51 @@ class JobQueue(wiring.Component):
         # Two words at least: an address without bits is two unknown bits in Verilog. A place is
         # never shown in the cycle of its write.
         attrs: dict = {"no_rw_check": 1}
+        if self.target == "ecp5":
+            attrs["ram_style"] = "distributed"
         m.submodules.jobs = jobs = Memory(shape=self.job_layout, depth=max(2, self.depth), init=[],
                                           attrs=attrs)
         write = jobs.write_port()
         head = Signal(range(self.depth))
         parity = Signal()
 
-        checking, judging = Signal(), Signal()
-        offered = Signal(descriptor_layout())
-        left, last_tokens = Signal(16), Signal(range(self.rows + 1))
+        # Nothing is decided in the cycle in which it is compared.
+        checking, counting = Signal(), Signal()
+        judged = Signal(self.JUDGE_CYCLES)      # cycles behind the count, one hot
+        offered = Signal(descriptor_layout(), reset_less=True)
+        beyond = Signal(signed(17), reset_less=True)    # tokens behind this group, less one
+        last_tokens = Signal(range(self.rows + 1), reset_less=True)
         # The comparison is a cycle late, so two more sums may be added meanwhile.
-        words = Signal(range(self.act_words + 3 * self.max_k + 1))
-        groups = Signal(range(self.act_words + 4))
+        words = Signal(range(self.act_words + 3 * self.max_k + 1), reset_less=True)
+        groups = Signal(range(self.act_words + 4), reset_less=True)
         too_many, unusable = Signal(), Signal()
-        accept, refused = Signal(), Signal()
+        accept, refused, free = Signal(), Signal(), Signal(range(self.depth + 1), init=self.depth)
+        unfit = Signal(5)
 
         m.d.sync += [
-            unusable.eq((offered.inputs == 0) | (offered.outputs == 0) | (offered.tokens == 0)
-                        | (offered.inputs > self.max_k) | (offered.raw & offered.lut)),
-            too_many.eq(words > self.act_words),
-            judging.eq(0),
+            unfit.eq(Cat(offered.inputs == 0, offered.outputs == 0, offered.tokens == 0,
+                         offered.inputs > self.max_k, offered.raw & offered.lut)),
+            unusable.eq(unfit.any()),
+            too_many.eq(checking & (words > self.act_words)),
+            judged.eq(Cat(counting & (beyond[-1] | too_many), judged)),
+            accept.eq(judged[-2] & ~unusable & ~too_many),
+            refused.eq(judged[-2] & (unusable | too_many)),
         ]
-        with m.If(checking & ~judging):
-            m.d.sync += [left.eq(left - self.rows), last_tokens.eq(left), groups.eq(groups + 1),
-                         words.eq(words + offered.inputs[:self.max_k.bit_length()])]
-            with m.If((left <= self.rows) | too_many):
-                m.d.sync += judging.eq(1)
-        with m.Elif(judging):
-            m.d.comb += [
-                refused.eq(unusable | (words > self.act_words)),
-                accept.eq(~refused),
-            ]
+        with m.If(counting):
+            m.d.sync += [beyond.eq(beyond - self.rows), groups.eq(groups + 1),
+                         words.eq(words + offered.inputs[:self.max_k.bit_length()]),
+                         last_tokens.eq((beyond + self.rows + 1)[:len(last_tokens)])]
+            with m.If(beyond[-1] | too_many):
+                m.d.sync += counting.eq(0)
+        with m.If(judged[-1]):
             m.d.sync += checking.eq(0)
-        with m.Elif(self.push & (self.space != 0)):
-            m.d.sync += [checking.eq(1), offered.eq(self.descriptor),
-                         left.eq(self.descriptor.tokens), words.eq(0), groups.eq(0),
-                         too_many.eq(0)]
+        with m.If(~checking):
+            m.d.sync += [
+                offered.eq(self.descriptor), words.eq(0), groups.eq(0),
+                beyond.eq(self.descriptor.tokens - (self.rows + 1)),
+            ]
+            with m.If(self.push & (free != 0)):
+                m.d.sync += [checking.eq(1), counting.eq(1)]
         with m.If(refused):
             m.d.comb += self.impossible_cause.eq(CAUSES["job"])
 
@@ -143,13 +157,13 @@ class JobQueue(wiring.Component):
             with m.If(head == self.depth - 1):
                 m.d.sync += head.eq(0)
 
-        waiting = {}
+        waiting, leaving = {}, {}
         for name in STAGES:
             stage = getattr(self, name)
             index = Signal(range(self.depth), name=f"{name}_index")
             count = Signal(range(self.depth + 1), name=f"{name}_count")
-            waiting[name] = count
             leaves = Signal(name=f"{name}_leaves")
+            waiting[name], leaving[name] = count, leaves
             read = jobs.read_port()
             valid = Signal(name=f"{name}_valid")
             m.d.comb += [
@@ -162,12 +176,16 @@ class JobQueue(wiring.Component):
                 m.d.sync += index.eq(index + 1)
                 with m.If(index == self.depth - 1):
                     m.d.sync += index.eq(0)
-        alive = waiting["retire"]
-        m.d.comb += [
-            self.outstanding.eq(alive + checking),
-            self.lut_free.eq(alive <= waiting["weights"] + 1),
+        behind = Signal(range(self.depth + 1))  # jobs past the weights stage, not retired
+        m.d.sync += [
+            behind.eq(behind + leaving["weights"] - leaving["retire"]),
+            free.eq(free - accept + leaving["retire"]),
         ]
-        m.d.comb += self.free_places.eq(self.depth - alive)
+        m.d.comb += [
+            self.outstanding.eq(waiting["retire"] + checking),
+            self.lut_free.eq(behind <= 1),
+            self.free_places.eq(free),
+        ]
         with m.If(~checking):
-            m.d.comb += self.space.eq(self.free_places)
+            m.d.comb += self.space.eq(free)
         return m

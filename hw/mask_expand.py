@@ -41,6 +41,9 @@ class MaskExpand(wiring.Component):
         ``start``.
     """
 
+    INDEX_LATENCY = 2
+    """Cycles from a look at a present block of the bitmap to its first index."""
+
     def __init__(self, *, beat_bits: int, block_inputs: int, max_k: int):
         if block_inputs & (block_inputs - 1) or block_inputs < 2:
             raise ValueError(f"block_inputs must be a power of two, not {block_inputs!r}")
@@ -84,7 +87,9 @@ class MaskExpand(wiring.Component):
             self.masks.ready.eq(running & ~has_mask),
             self.starved.eq(more & bits[0] & ~has_mask & ~self.masks.valid),
         ]
-        m.d.sync += self.done.eq(running & scan_done & (mask == 0))
+        found = Signal()                # stage 3: an index, not yet held against ``inputs``
+        over = Signal()
+        m.d.sync += [over.eq(running & scan_done & (mask == 0)), self.done.eq(over)]
         with m.If(self.bitmap.ready & self.bitmap.valid):
             m.d.sync += [bits.eq(self.bitmap.payload), bits_left.eq(self.beat_bits),
                          has_bits.eq(1)]
@@ -104,27 +109,28 @@ class MaskExpand(wiring.Component):
                 ]
 
         one_hot, index = Signal(q), Signal(q_log)
-        k = Signal(range(max(max_blocks * q, 2)))
+        k = Signal(range(max(max_blocks * q, 2)), reset_less=True)
         m.d.comb += [
             one_hot.eq(mask & ~rest),
             *(index[bit].eq(Cat(one_hot[i] for i in range(q) if i >> bit & 1).any())
               for bit in range(q_log)),
-            k.eq(Cat(index, block)),
         ]
+        m.d.sync += [k.eq(Cat(index, block)), found.eq(mask != 0)]
         inside = Signal()
         m.d.comb += [
             inside.eq(k < inputs),
-            self.valid.eq((mask != 0) & inside),
+            self.valid.eq(found & inside),
             self.k.eq(k),
         ]
-        with m.If(((mask != 0) & ~inside) | (running & scan_done & bits.any())):
+        with m.If((found & ~inside) | (running & scan_done & bits.any())):
             m.d.sync += self.out_of_range.eq(1)
 
         with m.If(self.start):
             m.d.sync += [
                 running.eq(1), inputs.eq(self.inputs), scanned.eq(0),
                 total.eq((self.inputs + (q - 1)) >> q_log),
-                bits.eq(0), bits_left.eq(0), masks_left.eq(0), mask.eq(0), self.done.eq(0),
+                bits.eq(0), bits_left.eq(0), masks_left.eq(0), mask.eq(0), found.eq(0), over.eq(0),
+                self.done.eq(0),
                 more.eq(1), has_bits.eq(0), has_mask.eq(0), free.eq(1),
                 self.blocks.eq(0), self.out_of_range.eq(0),
             ]

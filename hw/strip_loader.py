@@ -1,5 +1,5 @@
 """Loads the weight stream: checks each packet, expands its masks, fills the strip buffer."""
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -191,23 +191,28 @@ class StripLoader(wiring.Component):
         param_bank = Signal(range(PARAM_BANKS))
         k_count, w_count = Signal(range(self.max_k + 2)), Signal(range(self.max_k + 2))
         param_count, lut_count = Signal(range(self.cols + 1)), Signal(range(spec.LUT_ENTRIES + 1))
+        # Places still free for indices and weights, less one: below 0 there is none, by the sign.
+        k_left, w_left = Signal(signed(self.max_k.bit_length() + 1)), Signal(
+            signed(self.max_k.bit_length() + 1))
         columns = Signal(range(self.max_k + 1))
         empty = Signal()
         m.d.comb += [
             columns.eq(header.columns), empty.eq(columns == 0),
             self.k_write.addr.eq(Cat(bank, k_count)),
             self.k_write.data.eq(expand.k),
-            self.k_write.en.eq(expand.valid & (k_count < columns)),
+            self.k_write.en.eq(expand.valid & ~k_left[-1]),
             self.w_write.addr.eq(Cat(bank, w_count)),
             self.w_write.data.eq(from_stream(weights.o.payload.data, self.cols,
                                              self.weight_bits)),
-            self.w_write.en.eq(weights.o.valid & (w_count < columns)),
+            self.w_write.en.eq(weights.o.valid & ~w_left[-1]),
         ]
         surplus = Signal()  # more indices than the header announced
         with m.If(expand.valid):
-            m.d.sync += [k_count.eq(k_count + 1), surplus.eq(surplus | (k_count >= columns))]
-        with m.If(self.w_write.en):
-            m.d.sync += w_count.eq(w_count + 1)
+            m.d.sync += [k_count.eq(k_count + 1), surplus.eq(surplus | k_left[-1])]
+            with m.If(~k_left[-1]):
+                m.d.sync += k_left.eq(k_left - 1)
+        with m.If(weights.o.valid & ~w_left[-1]):
+            m.d.sync += [w_count.eq(w_count + 1), w_left.eq(w_left - 1)]
 
         scale = Signal(OutputParams)
         bad_param, bad_reserved, param_taken = Signal(), Signal(), Signal()
@@ -296,7 +301,7 @@ class StripLoader(wiring.Component):
             (weights.level == 0) & (params.level == 0) & (table.level == 0)
             & (table_due | expand.done | expand.starved) & (state == S.FINISH))
         pending = Signal()          # a mistake is on its way to the fault unit
-        m.d.comb += wrong_masks.eq(expand.starved | surplus | (k_count != columns)
+        m.d.comb += wrong_masks.eq(expand.starved | surplus | ~k_left[-1]
                                    | (expand.blocks != header.blocks))
         with m.Switch(state):
             with m.Case(S.WAIT):
@@ -315,6 +320,7 @@ class StripLoader(wiring.Component):
                 with m.If(taken & section_end):
                     m.d.sync += state.eq(S.CHECK)
             with m.Case(S.CHECK):
+                m.d.sync += [k_left.eq(columns - 1), w_left.eq(columns - 1)]
                 with m.If(table_due):
                     enter(S.TABLE, spec.LUT_ENTRIES // spec.ALIGN_BYTES)
                 with m.Else():

@@ -18,14 +18,16 @@ NAMES = "names.json"
 LOG = "yosys.log"
 
 COMMANDS = {
-    "ecp5": "synth_ecp5",
+    "ecp5": "synth_ecp5 -nowidelut",
     "ice40": "synth_ice40 -dsp",
     "nexus": "synth_nexus -noiopad",
     "gowin": "synth_gowin -noiopads",
     "xilinx": "synth_xilinx -family xc7 -flatten -noiopad",
 }
 """yosys' script for each family, without pads: the unit is a part of a design.
-All of them flatten."""
+All of them flatten. On ECP5 a wide multiplexer of a slice takes as many look-up tables as the tree
+that it replaces, and ties down where they are placed: without them the registers' bus takes half
+the look-up tables, and nothing is slower."""
 
 TIME_LIMIT = 3600.0
 """Seconds."""

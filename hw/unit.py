@@ -73,7 +73,7 @@ class Unit(wiring.Component):
         acts_port = InputPort(bus_bits=config.bus_bits)
 
         queue = JobQueue(rows=rows, max_k=config.max_k, act_words=config.act_words,
-                         depth=config.queue_depth)
+                         depth=config.queue_depth, target=target)
         strip_loader = StripLoader(
             rows=rows, cols=cols, max_k=config.max_k, act_words=config.act_words,
             bus_bits=config.bus_bits, block_inputs=config.block_inputs,

@@ -13,7 +13,7 @@ if that is empty; its first part is there in the next cycle."""
 # The job queue.
 PUSH = 1
 """From the write to JOB_PUSH until the queue takes the descriptor."""
-JUDGE = 1
+JUDGE = 3
 """Cycles of a descriptor's check behind one for each group of tokens."""
 JOB_SEEN = 2
 """From a descriptor's last cycle of checks until the stages see the job."""
@@ -29,7 +29,7 @@ HEADER_CHECK = 1
 """Cycles between a header and the section behind it."""
 EXPAND_LOAD = 1
 """From a word of bitmap or masks at its FIFO's output until its bits are looked at."""
-EXPAND_DONE = 2
+EXPAND_DONE = 3
 """From the last index, or the last look at the bitmap, to ``done``."""
 PACKET_CHECK = 2
 """From the cycle behind a packet's last beat to its last check, if masks and words are through."""
@@ -43,7 +43,7 @@ STRIP_READY = 2
 # The activation loader.
 ACTS_START = 1
 """From "a half is free" to the first beat."""
-ACTS_READY = 2
+ACTS_READY = 3
 """From a job's last word until the walk sees it."""
 
 # Walk and issue.

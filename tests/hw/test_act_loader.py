@@ -105,7 +105,8 @@ class Bench:
     async def check(self, ctx):
         """Writes are kept; nothing is taken without a job and a half, nothing is wrong."""
         dut = self.dut
-        waiting = held = ended = 0
+        waiting = held = 0
+        ended = [0] * (dut.ERROR_LATENCY - 1)
         async for (_, _, en, addr, data, job, next_, i_ready, ready, take, release, error,
                    ) in ctx.tick().sample(
                 dut.write.en, dut.write.addr, dut.write.data, dut.stage.valid, dut.stage.next,
@@ -118,8 +119,8 @@ class Bench:
                 assert addr // self.half_words == self.loaded % 2
                 self.memory[addr] = [data[r] for r in range(self.rows)]
                 self.writes += 1
-            waiting += ended - take         # announced a cycle later
-            ended = next_
+            waiting += ended.pop(0) - take  # announced when it is judged
+            ended.append(next_)
             held += next_ - release
             self.loaded += next_
 
@@ -194,7 +195,7 @@ def test_a_beat_or_a_word_a_cycle(rows, cols, bus_bits):
             cycles.append(0)
 
     run(dut, source, drive, max_cycles=2000)
-    assert len(cycles) <= max(len(beats), groups * inputs) + 6
+    assert len(cycles) <= max(len(beats), groups * inputs) + 7
 
 
 def faulty(dut, job, cases):

@@ -179,6 +179,23 @@ def test_random_reads(stall):
     assert (0, SLVERR) in answers["read"]
 
 
+def test_read_latency():
+    dut = AxiLiteRegisters()
+
+    async def bench(ctx):
+        ctx.set(dut.id.value, 77)
+        ctx.set(dut.bus.araddr, BY_NAME["ID"].offset)
+        ctx.set(dut.bus.arvalid, 1)
+        await ctx.tick().until(dut.bus.arready)
+        ctx.set(dut.bus.arvalid, 0)
+        for _ in range(dut.READ_LATENCY - 1):
+            assert not ctx.get(dut.bus.rvalid)
+            await ctx.tick()
+        assert (ctx.get(dut.bus.rvalid), ctx.get(dut.bus.rdata)) == (1, 77)
+
+    run(dut, bench, max_cycles=20)
+
+
 def test_reads_and_writes_together():
     """A kept register reads back what the last answered write left, reserved bits as 0."""
     rng = random.Random(3)

@@ -226,7 +226,7 @@ def test_mask_expand(beat_bits, block_inputs):
 
     rows = trace(dut, [dut.bitmap.ready, dut.valid, dut.done], drive,
                  until=lambda rows: rows[-1][2])
-    look = first(rows, 1) - 1                   # at block 0; its first index comes behind
+    look = first(rows, 1) - dut.INDEX_LATENCY   # at block 0; its first index comes behind
     check(look - first(rows, 0), timing.EXPAND_LOAD, "EXPAND_LOAD")
     last = -(-MAX_K // block_inputs) - 1
     check(len(rows) - 1 - (look + last + last // beat_bits * timing.EXPAND_LOAD),
