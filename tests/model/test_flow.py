@@ -376,6 +376,26 @@ def test_retraining_with_rounding(done, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+@pytest.mark.parametrize("settings", [{}, {"rounding": "nearest"}, {"qat_steps": 4}], ids=str)
+def test_weights_of_4_bits(done, tmp_path, settings):
+    root, task, pruned, eight = done
+    report = quantize_checkpoint(
+        root / "pruned", task, tmp_path / "out", train=training(),
+        quantize=QuantizeConfig(calibration_rows=20, weight_bits=4, **settings))
+    assert report.densities == pruned.densities
+    assert abs(report.integer_score - pruned.pruned_score) < 0.15
+    assert report.stored_bits_per_weight < eight.stored_bits_per_weight - 3.9
+    layers = read_artefact(tmp_path / "out").layers
+    masks = read_masks(tmp_path / "out")
+    assert masks is not None
+    for name, layer in layers.items():
+        assert layer.weight_bits == 4 and np.abs(layer.dense_weight()).max() == 7
+        assert not layer.dense_weight()[~masks[name]].any()
+    assert report.integer_scores == pytest.approx(
+        evaluate_checkpoint(tmp_path / "out", task, integer=True).scores)
+    assert "4-bit weights per channel" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_same_seed_same_result(tmp_path):
     task, weights = similarity_task(), []
     source = tiny_checkpoint(tmp_path / "source")
