@@ -107,7 +107,8 @@ class TileWalk(wiring.Component):
         of_strip = Mux(last_strip, outputs_left, self.cols)[:len(channels)]
         m.d.sync += [
             last_strip.eq(outputs_left <= self.cols), last_group.eq(groups_left == 1),
-            single.eq(self.strip_length == 1), near.eq(self.strip_length + 1 >= self.spacing),
+            single.eq(self.strip_length == 1),
+            near.eq(self.strip_length >= max(1, self.spacing - 1)),
             long.eq(self.strip_length >= self.spacing),
             channels.eq(of_strip),
             words.eq(sum(of_strip << bit for bit in range(self.parts.bit_length())
