@@ -75,6 +75,8 @@ class ResultPack(wiring.Component):
         ``last`` word of a job.
     returned : Out(1)
         A word left ``RETURN`` cycles ago; its room is free.
+    ended : In(1)
+        The last beat of the job is on its way out: the next job's words may follow.
     o : Out(stream of result_beat_layout(bus_bits))
         ``user`` is always 0.
     """
@@ -89,7 +91,7 @@ class ResultPack(wiring.Component):
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
             "raw": In(1), "last": In(1),
-            "returned": Out(1),
+            "returned": Out(1), "ended": In(1),
             "o": Out(stream.Signature(result_beat_layout(bus_bits))),
         })
 
@@ -135,7 +137,7 @@ class ResultPack(wiring.Component):
                         1 if gearbox is wide and cut else beat.count > byte)
                       for byte in range(bus_bytes)),
                 ]
-        with m.If(self.o.valid & self.o.ready & self.o.payload.last):
+        with m.If(self.ended):
             m.d.sync += ending.eq(0)
         return m
 
@@ -165,11 +167,15 @@ class ResultPort(wiring.Component):
     idle : Out(1)
         No beat is offered, no close is due.
     offered : Out(1)
-        The last beat of a job's results moves into the register.
+        The last beat of a job's results moves into the register. Up ``OFFERED_APART`` cycles after
+        it was up before, at the earliest.
     finished : Out(1)
         That beat was taken.
     o : Out(stream of result_beat_layout(bus_bits))
     """
+
+    OFFERED_APART = 2
+    """Least distance of two jobs' ends: so long the job queue takes to show the next one."""
 
     def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
                  target: str = "generic"):
@@ -191,6 +197,9 @@ class ResultPort(wiring.Component):
         m.d.comb += [
             pack.valid.eq(self.valid), pack.words.eq(self.words), pack.raw.eq(self.raw),
             pack.last.eq(self.last), self.returned.eq(pack.returned),
+            # Not when it leaves the pack: behind a job's end that waits in the second register the
+            # next job's would follow at once.
+            pack.ended.eq(self.offered),
         ]
         # A beat that comes while the offered one stays waits in a second register, so that what
         # is behind does not depend on the sink in the same cycle. It was not offered, and makes

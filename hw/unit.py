@@ -181,6 +181,7 @@ class Unit(wiring.Component):
             issue.returned.eq(result_port.returned),
             queue.retire.next.eq(result_port.offered),
         ]
+        assert JobQueue.SHOW_LATENCY <= ResultPort.OFFERED_APART
         connect(m, result_port.o, flipped(self.results))
 
         # Errors and clear.

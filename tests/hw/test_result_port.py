@@ -70,6 +70,7 @@ class Bench:
         """What is told of the packets follows from the beats on the port."""
         dut = self.dut
         due, is_open, closing, new, early = False, 0, False, False, False
+        since = dut.OFFERED_APART
         async for (_, _, valid, ready, beat, offered, finished, is_open_now, idle, close,
                    ) in ctx.tick().sample(
                 dut.o.valid, dut.o.ready, dut.o.payload, dut.offered, dut.finished, dut.open,
@@ -85,6 +86,8 @@ class Bench:
             assert idle == (not valid and not closing)
             assert finished == (valid and ready and beat.last and not beat.user)
             new = not valid or ready
+            assert not offered or since >= dut.OFFERED_APART, "two jobs end too close together"
+            since = 1 if offered else since + 1
             due = bool(offered)
             closing = closing or close
             self.offered += offered
@@ -135,6 +138,26 @@ def test_nothing_is_lost_while_the_sink_holds():
 
     bench.run(drive)
     assert bench.packets == [(bytes_of(1, words), 0)]
+
+
+@pytest.mark.parametrize("raw", [0, 1])
+@pytest.mark.parametrize("held", range(8, 40))
+def test_short_jobs_behind_a_sink_that_held(held, raw):
+    """However full the registers are when the sink goes on, whoever counts jobs sees each."""
+    bench = Bench(lanes=2, bus_bits=64)
+    jobs = [(raw, [[at, at + 1]]) for at in range(6)]
+
+    async def drive(ctx):
+        for job in jobs:
+            bench.send(*job)
+        bench.hold = True
+        await ctx.tick().repeat(held)
+        bench.hold = False
+        await bench.wait_for(ctx, len(jobs))
+
+    bench.run(drive)
+    assert bench.packets == [(bytes_of(*job), 0) for job in jobs]
+    assert bench.offered == len(jobs)
 
 
 @pytest.mark.parametrize("is_error", [True, False])
