@@ -18,7 +18,7 @@ from sparseloom.model.packed.stream import decode_results, encode_acts, encode_w
 TABLE = {register.name: register for register in REGISTERS}
 
 STALL = 2.0
-"""Seconds in which a job must move a byte."""
+"""Seconds in which a job must move a byte, without those that a bad line costs."""
 
 
 class UnitError(RuntimeError):
@@ -43,7 +43,8 @@ class Host:
     ----------
     transport : Transport
     stall : float
-        Seconds in which a job must move a byte, by the transport's clock.
+        Seconds in which a job must move a byte, by the transport's clock. Attempts that bring no
+        answer do not count: they say nothing of the unit.
     client : LinkClient, optional
         With other attempts or patience than the default.
 
@@ -179,7 +180,7 @@ class Host:
         limit = pack_record(link.RESULTS_QUESTION, limit=most)
         sent = dict.fromkeys(streams, 0)
         results = bytearray()
-        moved_at = self._now()
+        moved_at = self._heard()
         while True:
             moved = False
             for kind, stream in streams.items():
@@ -198,13 +199,17 @@ class Host:
                 if answer.flags & link.FLAG_LAST:
                     return bytes(results)
             if moved:
-                moved_at = self._now()
-            elif self._now() - moved_at > self.stall:
+                moved_at = self._heard()
+            elif self._heard() - moved_at > self.stall:
                 left = {link.KINDS[kind][0]: len(stream) - sent[kind]
                         for kind, stream in streams.items()}
                 raise UnitError(f"job: expected a byte to move within {self.stall:g} s, found "
                                 f"none; left to send {left}, status {self.read('STATUS')}, "
                                 f"error {self.read('ERROR')}")
+
+    def _heard(self) -> float:
+        """Seconds of the clock, without those in which the line was bad."""
+        return self._now() - self.link.in_vain
 
     def _stopped(self, data: bytes) -> None:
         """Results are void: say why."""

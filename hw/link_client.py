@@ -59,6 +59,8 @@ class LinkClient:
     seen : Counter
         What went wrong and was put right: ``again`` (questions repeated), ``silence``, ``damaged``
         (answers), ``nack``, ``stale`` (answers to other questions).
+    in_vain : float
+        Seconds of all attempts that brought no answer.
     """
 
     def __init__(self, transport: Transport, *, attempts: int = ATTEMPTS,
@@ -66,6 +68,7 @@ class LinkClient:
                  draw: Callable[[int], int] = secrets.randbits):
         self.transport, self.attempts, self.patience = transport, attempts, patience
         self.seen: Counter[str] = Counter()
+        self.in_vain = 0.0
         self.max_data = link.MAX_DATA
         self._draw = draw
         self._sequence = draw(8)
@@ -118,9 +121,11 @@ class LinkClient:
         for attempt in range(self.attempts):
             if attempt:
                 self.seen["again"] += 1
+            begun = self.transport.now()
             self.transport.write(octets)
             answer = self._listen(question, len(octets))
             if answer is None:
+                self.in_vain += self.transport.now() - begun
                 continue
             if answer.status in (link.OK, link.BUSY, link.REFUSED):
                 return answer
