@@ -13,6 +13,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.packed.link import Frame
 from sparseloom.model.packed.stream import decode_results, encode_acts, encode_weights
 
 TABLE = {register.name: register for register in REGISTERS}
@@ -83,7 +84,7 @@ class Host:
             If the board does not answer, or the bus refuses.
         """
         register = TABLE[name]
-        answer = self.link.ask(link.READ, pack_record(link.READ_QUESTION, offset=register.offset))
+        answer = self._ask(link.READ, pack_record(link.READ_QUESTION, offset=register.offset))
         if answer.status != link.OK or len(answer.data) != 4:
             raise LinkError(f"register {name}: expected its value, found it refused")
         return unpack_fields(register, int.from_bytes(answer.data, "little"))
@@ -91,13 +92,13 @@ class Host:
     def write(self, name: str, **fields: int) -> bool:
         """Write a register by name, other fields 0; did the bus answer OKAY?"""
         register = TABLE[name]
-        answer = self.link.ask(link.WRITE, pack_record(
+        answer = self._ask(link.WRITE, pack_record(
             link.WRITE_QUESTION, offset=register.offset, value=pack_fields(register, **fields)))
         return answer.status == link.OK
 
     def reset(self) -> None:
         """Reset the unit and the queues on the board."""
-        self.link.ask(link.RESET)
+        self._ask(link.RESET)
         self._clean = True
 
     # Jobs
@@ -174,6 +175,14 @@ class Host:
                 cols=config.cols, raw=layer.raw))
         return np.concatenate(outputs)
 
+    def _ask(self, kind: int, data: bytes = b"", *, last: bool = False) -> Frame:
+        """As the link's; without an answer nobody knows what the unit did, so it is reset next."""
+        try:
+            return self.link.ask(kind, data, last=last)
+        except LinkError:
+            self._clean = False
+            raise
+
     def _pump(self, streams: dict[int, bytes]) -> bytes:
         """Send what is taken, receive what is there, until the results end."""
         most = min(self.link.max_data, self._room) // self._bus_bytes * self._bus_bytes
@@ -188,10 +197,10 @@ class Host:
                 if not part:
                     continue
                 end = sent[kind] + len(part)
-                if self.link.ask(kind, part, last=end == len(stream)).status == link.OK:
+                if self._ask(kind, part, last=end == len(stream)).status == link.OK:
                     sent[kind], moved = end, True
             if not moved:                       # all was sent, or the queues are full
-                answer = self.link.ask(link.RESULTS, limit)
+                answer = self._ask(link.RESULTS, limit)
                 results += answer.data
                 moved = bool(answer.data)
                 if answer.flags & link.FLAG_USER:

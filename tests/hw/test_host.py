@@ -6,7 +6,7 @@ import pytest
 
 from sparseloom.hw.host import TABLE, Host, UnitError
 from sparseloom.hw.job import Job, pack_fields
-from sparseloom.hw.link_client import LinkClient
+from sparseloom.hw.link_client import LinkClient, LinkError
 from sparseloom.hw.registers import UNIT_ID
 from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record, unpack_record
@@ -105,3 +105,16 @@ def test_a_stalled_unit_is_told_on_any_line(deaf):
     with pytest.raises(UnitError, match=r"expected a byte to move within 0\.1 s, found none"):
         host.run_job(JOB, bytes(8), bytes(8))
     assert board.asked["results"] == pytest.approx(0.1 / POLL, abs=3)
+
+
+def test_a_silent_bus_is_reset_before_the_next_job():
+    board = Board()
+    host = connect(board)
+    assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(8)
+    assert board.asked["reset"] == 1
+    for access in (lambda: host.read("STATUS"), lambda: host.write("JOB_PUSH")):
+        board.silent, resets = True, board.asked["reset"]
+        with pytest.raises(LinkError, match="bus did not answer in time"):
+            access()
+        assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(8)
+        assert board.asked["reset"] == resets + 1
