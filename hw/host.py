@@ -6,8 +6,9 @@ No Amaranth and no simulator here: it needs numpy and a transport, for instance
 import numpy as np
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.errors import LinkError, UnitError
 from sparseloom.hw.job import Job, pack_fields, split_tokens, unpack_fields
-from sparseloom.hw.link_client import LinkClient, LinkError, Transport
+from sparseloom.hw.link_client import LinkClient, Transport
 from sparseloom.hw.registers import REGISTERS, UNIT_ID
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import link, spec
@@ -20,21 +21,6 @@ TABLE = {register.name: register for register in REGISTERS}
 
 STALL = 2.0
 """Seconds in which a job must move a byte, without those that a bad line costs."""
-
-
-class UnitError(RuntimeError):
-    """The unit stopped with an error, or a job does not go on.
-
-    Parameters
-    ----------
-    message : str
-    cause : int
-        Of ``spec.ERROR_CAUSES``; 0 where the unit latched none.
-    """
-
-    def __init__(self, message: str, cause: int = 0):
-        super().__init__(message)
-        self.cause = cause
 
 
 class Host:

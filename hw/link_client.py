@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from sparseloom.hw.errors import LinkError
 from sparseloom.model.packed import link
 from sparseloom.model.packed.codec import unpack_record
 from sparseloom.model.packed.link import Frame, FrameError, Splitter
@@ -13,10 +14,6 @@ ATTEMPTS = 10
 
 PATIENCE = 0.25
 """Seconds to wait for an answer beyond the time that both frames need on the line."""
-
-
-class LinkError(RuntimeError):
-    """The board does not answer, or answers what the link does not allow."""
 
 
 class Transport(Protocol):

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
-from sparseloom.hw.host import TABLE, Host, UnitError
+from sparseloom.hw.errors import LinkError, UnitError
+from sparseloom.hw.host import TABLE, Host
 from sparseloom.hw.job import Job, pack_fields
-from sparseloom.hw.link_client import LinkClient, LinkError
+from sparseloom.hw.link_client import LinkClient
 from sparseloom.hw.registers import UNIT_ID
 from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record, unpack_record
