@@ -3,13 +3,14 @@ from dataclasses import dataclass
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.weight_word import word_count
+from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.model.errors import InputError
-
-LANE_MULTIPLIERS = 2
-"""MULT18X18D of a post-processing lane: its product is 32 x 17 bits."""
 
 BLOCK_BITS = 18432
 """Bits of a DP16KD, parity bits included."""
+
+DSP_GROUP = ((0, "MULT18_0"), (1, "MULT18_1"), (4, "MULT18_4"), (5, "MULT18_5"))
+"""The MULT18X18D of a DSP tile group: columns right of its first, and names there."""
 
 SPEEDS = (6, 7, 8)
 """Speed grades of the LFE5U, 8 the fastest."""
@@ -28,15 +29,16 @@ class Device:
     package : str
     lut4, ff : int
         Look-up tables (TRELLIS_COMB; a slice has two) and flip-flops, as many.
-    dsp : int
-        MULT18X18D.
+    dsp_rows, dsp_groups : tuple of int
+        DSP rows (Y) and first columns (X) of their groups, each of which has ``DSP_GROUP``.
     bram : int
         DP16KD.
 
     Notes
     -----
     Source: Lattice FPGA-DS-02012, "ECP5 and ECP5-5G Family Selection Guide". It rounds the
-    look-up tables to thousands; the exact numbers are those of Project Trellis' database.
+    look-up tables to thousands; the exact numbers are those of Project Trellis' database. Places
+    are as nextpnr-ecp5's chip database has them.
     """
 
     part: str
@@ -44,17 +46,24 @@ class Device:
     package: str
     lut4: int
     ff: int
-    dsp: int
+    dsp_rows: tuple[int, ...]
+    dsp_groups: tuple[int, ...]
     bram: int
+
+    @property
+    def dsp(self) -> int:
+        """MULT18X18D."""
+        return len(self.dsp_rows) * len(self.dsp_groups) * len(DSP_GROUP)
 
 
 DEVICES = {
     "25k": Device(part="LFE5U-25F", flag="--25k", package="CABGA381", lut4=24288, ff=24288,
-                  dsp=28, bram=56),
+                  bram=56, dsp_rows=(13,), dsp_groups=(4, 13, 22, 33, 42, 51, 60)),
     "45k": Device(part="LFE5U-45F", flag="--45k", package="CABGA381", lut4=43848, ff=43848,
-                  dsp=72, bram=108),
+                  bram=108, dsp_rows=(22, 46), dsp_groups=(4, 13, 22, 31, 42, 51, 60, 69, 78)),
     "85k": Device(part="LFE5U-85F", flag="--85k", package="CABGA381", lut4=83640, ff=83640,
-                  dsp=156, bram=208),
+                  bram=208, dsp_rows=(10, 34, 58),
+                  dsp_groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)),
 }
 
 
@@ -90,11 +99,11 @@ def check_arithmetic(config: ArrayConfig, device: Device) -> None:
     if cells > device.dsp:
         raise InputError(f"{array}: expected at most {device.dsp} MULT18X18D ({device.part}), "
                          f"found {cells}")
-    most = (device.dsp - cells) // LANE_MULTIPLIERS
+    most = (device.dsp - cells) // WideMultiplier.MULTIPLIERS
     if config.post_lanes > most:
         raise InputError(f"lanes: expected at most {most} ({device.part} has {device.dsp} "
-                         f"MULT18X18D, {array} take {cells} and a lane {LANE_MULTIPLIERS}), "
-                         f"found {config.post_lanes}")
+                         f"MULT18X18D, {array} take {cells} and a lane "
+                         f"{WideMultiplier.MULTIPLIERS}), found {config.post_lanes}")
     bits = 2 * config.act_words * config.rows * 8
     blocks = -(-bits // BLOCK_BITS)
     if blocks > device.bram:

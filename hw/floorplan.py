@@ -1,29 +1,6 @@
 """Places for the array's multipliers on the devices that we fit."""
-from collections.abc import Mapping
-
+from sparseloom.hw.devices import DSP_GROUP, find_device
 from sparseloom.model.errors import InputError
-
-GROUP = ((0, "MULT18_0"), (1, "MULT18_1"), (4, "MULT18_4"), (5, "MULT18_5"))
-"""The four multipliers of a DSP tile group: columns right of its first, and names there."""
-
-DEVICES = {
-    "25k": {"rows": (13,), "groups": (4, 13, 22, 33, 42, 51, 60)},
-    "45k": {"rows": (22, 46), "groups": (4, 13, 22, 31, 42, 51, 60, 69, 78)},
-    "85k": {"rows": (10, 34, 58), "groups": (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)},
-}
-"""DSP rows (Y) and first columns (X) of their groups, as nextpnr-ecp5's chip database has them."""
-
-
-def multipliers(device: str) -> int:
-    """MULT18X18D on a device.
-
-    Raises
-    ------
-    InputError
-        If the device is unknown.
-    """
-    plan = _device(device)
-    return len(plan["rows"]) * len(plan["groups"]) * len(GROUP)
 
 
 def place(*, rows: int, cols: int, device: str) -> dict[tuple[int, int], str]:
@@ -40,7 +17,7 @@ def place(*, rows: int, cols: int, device: str) -> dict[tuple[int, int], str]:
     rows, cols : int
         Of the array.
     device : str
-        Key of ``DEVICES``.
+        Key of :data:`.devices.DEVICES`.
 
     Returns
     -------
@@ -52,20 +29,19 @@ def place(*, rows: int, cols: int, device: str) -> dict[tuple[int, int], str]:
     InputError
         If the device is unknown or has too few multipliers.
     """
-    plan = _device(device)
-    there = multipliers(device)
-    if rows * cols > there:
-        raise InputError(f"floorplan of {rows} x {cols} cells: expected at most {there} "
+    there = find_device(device)
+    if rows * cols > there.dsp:
+        raise InputError(f"floorplan of {rows} x {cols} cells: expected at most {there.dsp} "
                          f"multipliers (device {device}), found {rows * cols}")
-    places = [[f"X{x + offset}/Y{y}/{name}" for x in plan["groups"] for offset, name in GROUP]
-              for y in plan["rows"]]
+    places = [[f"X{x + offset}/Y{y}/{name}" for x in there.dsp_groups for offset, name in DSP_GROUP]
+              for y in there.dsp_rows]
     width = len(places[0])
     for bands in range(1, len(places) + 1):
         height = -(-rows // bands)
         if height * cols <= width:
             # In the middle of the chip, and from the start of a group on.
             first_band = (len(places) - bands) // 2
-            start = (width - height * cols) // 2 // len(GROUP) * len(GROUP)
+            start = (width - height * cols) // 2 // len(DSP_GROUP) * len(DSP_GROUP)
             return {(row, col): places[first_band + row // height]
                     [start + col * height + row % height]
                     for row in range(rows) for col in range(cols)}
@@ -73,9 +49,3 @@ def place(*, rows: int, cols: int, device: str) -> dict[tuple[int, int], str]:
             for place in (band if index % 2 == 0 else reversed(band))]
     return {(row if col % 2 == 0 else rows - 1 - row, col): line[col * rows + row]
             for row in range(rows) for col in range(cols)}
-
-
-def _device(name: str) -> Mapping:
-    if name not in DEVICES:
-        raise InputError(f"device: expected one of {', '.join(DEVICES)}, found {name!r}")
-    return DEVICES[name]

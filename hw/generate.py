@@ -9,6 +9,7 @@ from pathlib import Path
 from amaranth.back import verilog
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.devices import cell_multipliers
 from sparseloom.hw.fusesoc import CORE, to_core
 from sparseloom.hw.lint import to_vlt
 from sparseloom.hw.postprocess import PostProcess
@@ -36,7 +37,7 @@ def to_verilog(config: ArrayConfig, *, floorplan: str | None = None) -> str:
     ----------
     config : ArrayConfig
     floorplan : str, optional
-        Device, a key of :data:`.floorplan.DEVICES`: the array's multipliers get ``BEL``
+        Device, a key of :data:`.devices.DEVICES`: the array's multipliers get ``BEL``
         attributes, in array order. Only where they lie depends on it, not what the unit does, so
         it is no part of ``config``; it needs target ``ecp5``.
 
@@ -117,7 +118,7 @@ def make_manifest(config: ArrayConfig, verilog_text: str, *,
             "lanes": config.post_lanes,
             "sum_bits": config.sum_bits,
             "max_blocks": config.max_blocks,
-            "multipliers": (config.rows * config.cols
+            "multipliers": (cell_multipliers(config)
                             + WideMultiplier.MULTIPLIERS * config.post_lanes),
             "post_latency": PostProcess.LATENCY,
         },

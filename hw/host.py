@@ -6,34 +6,21 @@ No Amaranth and no simulator here: it needs numpy and a transport, for instance
 import numpy as np
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.errors import LinkError, UnitError
 from sparseloom.hw.job import Job, pack_fields, split_tokens, unpack_fields
-from sparseloom.hw.link_client import LinkClient, LinkError, Transport
+from sparseloom.hw.link_client import LinkClient, Transport
 from sparseloom.hw.registers import REGISTERS, UNIT_ID
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.packed.link import Frame
 from sparseloom.model.packed.stream import decode_results, encode_acts, encode_weights
 
 TABLE = {register.name: register for register in REGISTERS}
 
 STALL = 2.0
-"""Seconds in which a job must move a byte."""
-
-
-class UnitError(RuntimeError):
-    """The unit stopped with an error, or a job does not go on.
-
-    Parameters
-    ----------
-    message : str
-    cause : int
-        Of ``spec.ERROR_CAUSES``; 0 where the unit latched none.
-    """
-
-    def __init__(self, message: str, cause: int = 0):
-        super().__init__(message)
-        self.cause = cause
+"""Seconds in which a job must move a byte, without those that a bad line costs."""
 
 
 class Host:
@@ -43,7 +30,8 @@ class Host:
     ----------
     transport : Transport
     stall : float
-        Seconds in which a job must move a byte, by the transport's clock.
+        Seconds in which a job must move a byte, by the transport's clock. Attempts that bring no
+        answer do not count: they say nothing of the unit.
     client : LinkClient, optional
         With other attempts or patience than the default.
 
@@ -82,7 +70,7 @@ class Host:
             If the board does not answer, or the bus refuses.
         """
         register = TABLE[name]
-        answer = self.link.ask(link.READ, pack_record(link.READ_QUESTION, offset=register.offset))
+        answer = self._ask(link.READ, pack_record(link.READ_QUESTION, offset=register.offset))
         if answer.status != link.OK or len(answer.data) != 4:
             raise LinkError(f"register {name}: expected its value, found it refused")
         return unpack_fields(register, int.from_bytes(answer.data, "little"))
@@ -90,13 +78,13 @@ class Host:
     def write(self, name: str, **fields: int) -> bool:
         """Write a register by name, other fields 0; did the bus answer OKAY?"""
         register = TABLE[name]
-        answer = self.link.ask(link.WRITE, pack_record(
+        answer = self._ask(link.WRITE, pack_record(
             link.WRITE_QUESTION, offset=register.offset, value=pack_fields(register, **fields)))
         return answer.status == link.OK
 
     def reset(self) -> None:
         """Reset the unit and the queues on the board."""
-        self.link.ask(link.RESET)
+        self._ask(link.RESET)
         self._clean = True
 
     # Jobs
@@ -173,13 +161,21 @@ class Host:
                 cols=config.cols, raw=layer.raw))
         return np.concatenate(outputs)
 
+    def _ask(self, kind: int, data: bytes = b"", *, last: bool = False) -> Frame:
+        """As the link's; without an answer nobody knows what the unit did, so it is reset next."""
+        try:
+            return self.link.ask(kind, data, last=last)
+        except LinkError:
+            self._clean = False
+            raise
+
     def _pump(self, streams: dict[int, bytes]) -> bytes:
         """Send what is taken, receive what is there, until the results end."""
         most = min(self.link.max_data, self._room) // self._bus_bytes * self._bus_bytes
         limit = pack_record(link.RESULTS_QUESTION, limit=most)
         sent = dict.fromkeys(streams, 0)
         results = bytearray()
-        moved_at = self._now()
+        moved_at = self._heard()
         while True:
             moved = False
             for kind, stream in streams.items():
@@ -187,10 +183,10 @@ class Host:
                 if not part:
                     continue
                 end = sent[kind] + len(part)
-                if self.link.ask(kind, part, last=end == len(stream)).status == link.OK:
+                if self._ask(kind, part, last=end == len(stream)).status == link.OK:
                     sent[kind], moved = end, True
             if not moved:                       # all was sent, or the queues are full
-                answer = self.link.ask(link.RESULTS, limit)
+                answer = self._ask(link.RESULTS, limit)
                 results += answer.data
                 moved = bool(answer.data)
                 if answer.flags & link.FLAG_USER:
@@ -198,13 +194,17 @@ class Host:
                 if answer.flags & link.FLAG_LAST:
                     return bytes(results)
             if moved:
-                moved_at = self._now()
-            elif self._now() - moved_at > self.stall:
+                moved_at = self._heard()
+            elif self._heard() - moved_at > self.stall:
                 left = {link.KINDS[kind][0]: len(stream) - sent[kind]
                         for kind, stream in streams.items()}
                 raise UnitError(f"job: expected a byte to move within {self.stall:g} s, found "
                                 f"none; left to send {left}, status {self.read('STATUS')}, "
                                 f"error {self.read('ERROR')}")
+
+    def _heard(self) -> float:
+        """Seconds of the clock, without those in which the line was bad."""
+        return self._now() - self.link.in_vain
 
     def _stopped(self, data: bytes) -> None:
         """Results are void: say why."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.registers import Register
 from sparseloom.model.errors import InputError
+from sparseloom.model.packed import cycles
 from sparseloom.model.packed.layer import PackedLayer
 
 
@@ -68,7 +69,7 @@ def unpack_fields(register: Register, word: int) -> dict[str, int]:
 
 
 def split_tokens(tokens: int, *, inputs: int, config: ArrayConfig) -> list[int]:
-    """Tokens of each job: as few jobs as the activation buffer allows, evenly filled.
+    """Tokens of each job of a build, see :func:`.model.packed.cycles.split_tokens`.
 
     Parameters
     ----------
@@ -83,10 +84,5 @@ def split_tokens(tokens: int, *, inputs: int, config: ArrayConfig) -> list[int]:
     """
     if inputs > config.max_k:
         raise InputError(f"inputs: expected at most max_k = {config.max_k}, found {inputs}")
-    groups = -(-tokens // config.rows)
-    jobs = -(-groups // (config.act_words // inputs))
-    sizes = []
-    for job in range(jobs):
-        share = groups * (job + 1) // jobs - groups * job // jobs
-        sizes.append(min(share * config.rows, tokens - sum(sizes)))
-    return sizes
+    return cycles.split_tokens(tokens, inputs=inputs, rows=config.rows,
+                               act_words=config.act_words)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from sparseloom.hw.errors import LinkError
 from sparseloom.model.packed import link
 from sparseloom.model.packed.codec import unpack_record
 from sparseloom.model.packed.link import Frame, FrameError, Splitter
@@ -13,10 +14,6 @@ ATTEMPTS = 10
 
 PATIENCE = 0.25
 """Seconds to wait for an answer beyond the time that both frames need on the line."""
-
-
-class LinkError(RuntimeError):
-    """The board does not answer, or answers what the link does not allow."""
 
 
 class Transport(Protocol):
@@ -59,6 +56,8 @@ class LinkClient:
     seen : Counter
         What went wrong and was put right: ``again`` (questions repeated), ``silence``, ``damaged``
         (answers), ``nack``, ``stale`` (answers to other questions).
+    in_vain : float
+        Seconds of all attempts that brought no answer.
     """
 
     def __init__(self, transport: Transport, *, attempts: int = ATTEMPTS,
@@ -66,6 +65,7 @@ class LinkClient:
                  draw: Callable[[int], int] = secrets.randbits):
         self.transport, self.attempts, self.patience = transport, attempts, patience
         self.seen: Counter[str] = Counter()
+        self.in_vain = 0.0
         self.max_data = link.MAX_DATA
         self._draw = draw
         self._sequence = draw(8)
@@ -118,9 +118,11 @@ class LinkClient:
         for attempt in range(self.attempts):
             if attempt:
                 self.seen["again"] += 1
+            begun = self.transport.now()
             self.transport.write(octets)
             answer = self._listen(question, len(octets))
             if answer is None:
+                self.in_vain += self.transport.now() - begun
                 continue
             if answer.status in (link.OK, link.BUSY, link.REFUSED):
                 return answer

@@ -308,7 +308,8 @@ class PostProcess(wiring.Component):
         # 1 << (shift - 1), without the subtraction: two digits first, then all bits, in the last
         # two cycles, since a shift is narrower than what comes of it.
         digits = _delay(m, shift, PostLane.ROUND - 3, "digits")
-        low, high = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        low = Signal(8, reset_less=True)
+        high = Signal(spec.SHIFT_MAX // 8 + 1, reset_less=True)
         half = Signal(spec.SHIFT_MAX, reset_less=True)
         m.d.sync += [
             low.eq(1 << digits[:3]), high.eq(1 << digits[3:]),

@@ -3,7 +3,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sparseloom.hw.link_client import LinkError
+from sparseloom.hw.errors import LinkError
 from sparseloom.model.errors import InputError
 
 WRITE_SECONDS = 2.0

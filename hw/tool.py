@@ -2,10 +2,12 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sparseloom.hw.errors import ToolError
+from sparseloom.model.write import system_reason
 
 POLL_SECONDS = 0.2
 
@@ -50,15 +52,18 @@ def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path,
     Raises
     ------
     ToolError
-        If it fails or takes too long.
+        If it fails or takes too long, or cannot be started.
     """
-    keep_log.unlink(missing_ok=True)
     start = time.monotonic()
     fault, begun = None, ""         # a line may be read before all of it was written
-    with open(log, "wb") as out, open(log, encoding="utf-8", errors="replace") as lines:
-        process = subprocess.Popen([sys.executable, "-c", LINKED + program, *arguments],
-                                   cwd=folder, stdout=out, stderr=subprocess.STDOUT,
-                                   stdin=subprocess.DEVNULL)
+    with ExitStack() as opened:
+        with _told(name, log):
+            keep_log.unlink(missing_ok=True)
+            out = opened.enter_context(open(log, "wb"))
+            lines = opened.enter_context(open(log, encoding="utf-8", errors="replace"))
+            process = subprocess.Popen([sys.executable, "-c", LINKED + program, *arguments],
+                                       cwd=folder, stdout=out, stderr=subprocess.STDOUT,
+                                       stdin=subprocess.DEVNULL)
         try:
             while fault is None:
                 try:
@@ -83,9 +88,20 @@ def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path,
                 process.kill()
                 process.wait()
     if fault is not None:
-        log.replace(keep_log)
+        with _told(name, keep_log):
+            log.replace(keep_log)
         raise ToolError(f"{name} {fault}{_last_error(keep_log)}; its log is {keep_log}")
     return time.monotonic() - start
+
+
+@contextmanager
+def _told(name: str, file: Path) -> Iterator[None]:
+    """What the system refuses is a line; not what ``heard`` raises, which is the caller's."""
+    try:
+        yield
+    except OSError as error:
+        raise ToolError(f"{name}: expected to write its log {file}, found "
+                        f"{error.filename or file}: {system_reason(error)}") from error
 
 
 def _last_error(log: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sparseloom.model.errors import InputError
+from sparseloom.model.write import system_reason
 
 RECIPE = "recipe.json"
 """File in a folder that says what it was made from; it is written last."""
@@ -42,7 +43,7 @@ def made(folder: Path, recipe: Mapping, make: Callable[[Path], None]) -> bool:
     Raises
     ------
     InputError
-        If the folder cannot be made.
+        If the folder cannot be made: what the system said, a full disk for instance.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,15 @@ def made(folder: Path, recipe: Mapping, make: Callable[[Path], None]) -> bool:
         lock.touch()
     except OSError as error:
         raise InputError(f"cannot write to {folder.parent}: {error.strerror}") from error
+    try:
+        return _made(folder, lock, recipe, make)
+    except OSError as error:
+        at = f" {error.filename}" if error.filename else ""     # it names no file for a full disk
+        raise InputError(f"run {folder}: expected to write all its files, found{at}: "
+                         f"{system_reason(error)}") from error
+
+
+def _made(folder: Path, lock: Path, recipe: Mapping, make: Callable[[Path], None]) -> bool:
     with open(lock, "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if _recipe(folder) == dict(recipe):

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from sparseloom.hw.errors import ToolError
+from sparseloom.hw.errors import LinkError, ToolError, UnitError
 from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
 
@@ -96,13 +96,14 @@ def sparseloom(
 def main() -> None:
     """Run the command; what is wrong is one line, never a stack trace.
 
-    Exit code 2 means wrong input, 1 that something checked did not hold.
+    Exit code 2 means wrong input, 1 that something checked did not hold,
+    or that a tool or a board failed.
     """
     try:
         app()
     except InputError as error:
         _stop(str(error), 2)
-    except (SimulationError, ToolError) as error:
+    except (SimulationError, ToolError, LinkError, UnitError) as error:
         _stop(str(error), 1)
     except OSError as error:
         if error.filename is None:

@@ -13,9 +13,10 @@ from cocotb.clock import Clock
 from cocotb.task import bridge
 from cocotb.triggers import ClockCycles, with_timeout
 
-from sparseloom.hw.host import Host, UnitError
+from sparseloom.hw.errors import LinkError, UnitError
+from sparseloom.hw.host import Host
 from sparseloom.hw.job import Job
-from sparseloom.hw.link_client import LinkClient, LinkError
+from sparseloom.hw.link_client import LinkClient
 from sparseloom.model.packed import spec
 from sparseloom.sim.cases import Case, read_cases
 from sparseloom.sim.noise import NoisyLine

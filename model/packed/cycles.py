@@ -592,16 +592,28 @@ def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: i
         weight_bits=weight_bits)[0])
 
 
-def split_groups(groups: int, *, inputs: int, act_words: int) -> list[int]:
-    """Token groups of each job: as few jobs as the activation buffer allows, evenly filled."""
+def split_tokens(tokens: int, *, inputs: int, rows: int, act_words: int) -> list[int]:
+    """Tokens of each job: as few jobs as the activation buffer allows, evenly filled.
+
+    Parameters
+    ----------
+    tokens, inputs : int
+        M and K, which must not be above ``act_words``.
+    rows : int
+        R of the array; only the last job's tokens need not fill whole groups of them.
+    act_words : int
+        Words of half the activation buffer.
+    """
+    groups = -(-tokens // rows)
     jobs = -(-groups // (act_words // inputs))
-    return [groups * (job + 1) // jobs - groups * job // jobs for job in range(jobs)]
+    ends = [groups * job // jobs for job in range(jobs + 1)] if jobs else []
+    return [min(end * rows, tokens) - begin * rows for begin, end in pairwise(ends)]
 
 
 def layer_jobs(job: UnitJob, shape: UnitShape) -> list[UnitJob]:
     """The jobs that a layer takes where its tokens do not fit the activation buffer.
 
-    As ``sparseloom.hw.job.split_tokens`` does it; each takes the whole weight stream again.
+    Each takes the whole weight stream again.
 
     Raises
     ------
@@ -611,12 +623,8 @@ def layer_jobs(job: UnitJob, shape: UnitShape) -> list[UnitJob]:
     if job.inputs > shape.act_words:
         raise ValueError(f"in_features must be at most act_words = {shape.act_words}, "
                          f"not {job.inputs}")
-    jobs, left = [], job.tokens
-    for groups in split_groups(-(-job.tokens // shape.rows), inputs=job.inputs,
-                               act_words=shape.act_words):
-        jobs.append(replace(job, tokens=min(groups * shape.rows, left)))
-        left -= groups * shape.rows
-    return jobs
+    return [replace(job, tokens=tokens) for tokens in split_tokens(
+        job.tokens, inputs=job.inputs, rows=shape.rows, act_words=shape.act_words)]
 
 
 def layer_cycles(columns_per_strip: Sequence[int], *, rows: int, cols: int, lanes: int,

@@ -1,5 +1,7 @@
 """`sparseloom hw bitstream` and `sparseloom hw board`: what they print, and their exit codes."""
 import json
+import os
+import tty
 
 import pytest
 from typer.testing import CliRunner
@@ -52,3 +54,20 @@ def test_wrong_input_is_told():
     assert isinstance(done.exception, InputError)
     done = CliRunner().invoke(app, [*OPTIONS, "-o", "x.bit", "--device", "9k"])
     assert "expected one of 25k, 45k, 85k, found '9k'" in str(done.exception)
+
+
+def test_a_port_where_nobody_answers_is_exit_code_1(monkeypatch, capsys):
+    board, port = os.openpty()
+    tty.setraw(port)
+    monkeypatch.setattr("sys.argv", ["sparseloom", "hw", "board", os.ttyname(port)])
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    finally:
+        os.close(board)
+        os.close(port)
+    assert stopped.value.code == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("error: link, hello: expected an answer within ")
+    assert said.err.count("\n") == 1
+    assert not said.out

@@ -54,6 +54,11 @@ def test_cells_that_fit_exactly_pass_and_one_more_does_not():
         check_cells({"MULT18X18D": 30, "DP16KD": 60}, device)
 
 
+def test_places_of_multipliers_are_as_many_as_lattice_says():
+    assert {name: device.dsp for name, device in DEVICES.items()} == {"25k": 28, "45k": 72,
+                                                                      "85k": 156}
+
+
 def test_device_by_name():
     assert find("45k").part == "LFE5U-45F"
     with pytest.raises(InputError, match=r"^device: expected one of 25k, 45k, 85k, found '12k'$"):

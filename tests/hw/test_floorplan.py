@@ -2,12 +2,9 @@ import re
 
 import pytest
 
-from sparseloom.hw.floorplan import DEVICES, multipliers, place
+from sparseloom.hw.devices import DEVICES
+from sparseloom.hw.floorplan import place
 from sparseloom.model.errors import InputError
-
-
-def test_devices_have_their_multipliers():
-    assert {name: multipliers(name) for name in DEVICES} == {"25k": 28, "45k": 72, "85k": 156}
 
 
 @pytest.mark.parametrize(("device", "rows", "cols"), [
@@ -23,8 +20,8 @@ def test_every_cell_has_a_place_of_its_own(device, rows, cols):
         found = re.fullmatch(r"X(\d+)/Y(\d+)/MULT18_(\d)", bel)
         assert found, bel
         x, y, index = map(int, found.groups())
-        assert y in plan["rows"]
-        assert x - index in plan["groups"] and index in (0, 1, 4, 5)
+        assert y in plan.dsp_rows
+        assert x - index in plan.dsp_groups and index in (0, 1, 4, 5)
 
 
 def test_neighbours_are_near():

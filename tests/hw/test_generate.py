@@ -84,6 +84,7 @@ def test_files_agree_with_each_other(tmp_path, quick):
     assert ArrayConfig(**manifest["config"]) == config
     assert manifest["geometry"] == {"rows": 3, "cols": 5, "block_inputs": 16, "weight_bits": 8}
     assert manifest["derived"]["sum_bits"] == config.sum_bits
+    assert manifest["derived"]["multipliers"] == 15 + 2 * config.post_lanes
     module = runpy.run_path(str(files[0].parent / "sparseloom_regs.py"))
     assert module["OFFSETS"] == {register.name: register.offset for register in REGISTERS}
     assert "| 7:0 | `rows` | tokens in a token group | 3 |" in (
@@ -178,3 +179,8 @@ def test_refuses_a_folder_that_is_a_file(tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InputError, match=r"cannot write to .*taken: File exists"):
         generate(small(), tmp_path / "taken")
+
+
+def test_columns_of_4_bits_share_multipliers_in_the_manifest():
+    config = ArrayConfig(rows=3, cols=5, max_k=40, act_words=48, weight_bits=4, lanes=1)
+    assert generate_module.make_manifest(config, "")["derived"]["multipliers"] == 3 * 3 + 2

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from sparseloom.hw import serial_line
-from sparseloom.hw.link_client import LinkClient, LinkError
+from sparseloom.hw.errors import LinkError
+from sparseloom.hw.link_client import LinkClient
 from sparseloom.hw.serial_line import SerialLine
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import link

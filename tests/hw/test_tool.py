@@ -1,5 +1,6 @@
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,24 @@ def test_a_failure_is_one_line_with_the_log(tmp_path):
     assert str(caught.value) == ("the tool failed with code 3: no room for cell x; its log is "
                                  f"{tmp_path / 'kept.log'}")
     assert "no room" in (tmp_path / "kept.log").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "log").mkdir()
+    with pytest.raises(ToolError) as caught:
+        run(tmp_path, "")
+    assert str(caught.value) == (f"the tool: expected to write its log {tmp_path / 'log'}, found "
+                                 f"{tmp_path / 'log'}: Is a directory")
+    (tmp_path / "log").rmdir()
+    with pytest.raises(ToolError, match=r"expected to write its log .*kept\.log, found .*/log: No"):
+        run(tmp_path, "import os\nos.unlink('log')\nraise SystemExit(1)")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_ends_the_tool_with_a_line(tmp_path):
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(ToolError, match="the tool failed with code 1; its log is"):
+        run(tmp_path, "with open('full', 'w') as file: file.write('x')")
 
 
 def test_a_time_limit_ends_the_process(tmp_path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from sparseloom.hw.work_folder import RECIPE, key_of, made
@@ -51,6 +53,31 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InputError, match=r"^cannot write to .*taken"):
         made(tmp_path / "taken" / "it", {}, lambda part: None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_line(tmp_path):
+    folder = tmp_path / "it"
+
+    def fill(part):
+        (part / "result").symlink_to("/dev/full")
+        (part / "result").write_text("x")
+
+    def fill_last(part):
+        (part / RECIPE).symlink_to("/dev/full")
+
+    for make in (fill, fill_last):
+        with pytest.raises(InputError) as caught:
+            made(folder, {}, make)
+        assert str(caught.value) == (f"run {folder}: expected to write all its files, found: "
+                                     "No space left on device")
+        assert [path.name for path in tmp_path.iterdir()] == ["it.lock"]
+
+    def miss(part):
+        (part / "netlist").read_text()
+
+    with pytest.raises(InputError, match=r"found .*/netlist: No such file"):
+        made(folder, {}, miss)
 
 
 def test_names_follow_contents():

@@ -221,11 +221,17 @@ def test_spread_columns():
 
 
 def test_a_layer_s_jobs_are_the_driver_s():
-    for tokens in (1, 128, 500):
-        layer = random_layer(np.random.default_rng(1), inputs=384, outputs=12)
+    layer = random_layer(np.random.default_rng(1), inputs=384, outputs=12)
+    fits = SMALL.act_words // 384 * SMALL.rows
+    for tokens in (1, 128, 500, fits, fits + 1, 2 * fits, 3 * fits + 2):
         job = UnitJob.of(layer, tokens, UnitShape.of(SMALL))
-        assert [part.tokens for part in layer_jobs(job, UnitShape.of(SMALL))] == split_tokens(
-            tokens, inputs=384, config=SMALL)
+        parts = [part.tokens for part in layer_jobs(job, UnitShape.of(SMALL))]
+        assert parts == split_tokens(tokens, inputs=384, config=SMALL)
+        assert sum(parts) == tokens and max(parts) <= fits
+        assert len(parts) == -(-tokens // fits)
+        groups = [-(-part // SMALL.rows) for part in parts]
+        assert max(groups) - min(groups) <= 1
+        assert all(part % SMALL.rows == 0 for part in parts[:-1])
 
 
 def test_no_job():

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from sparseloom.hw.errors import LinkError, ToolError, UnitError
 from sparseloom.model.errors import InputError
 from sparseloom.sim import console
 from sparseloom.sim.errors import SimulationError
@@ -48,6 +49,9 @@ def test_unknown_room(monkeypatch, capsys):
 @pytest.mark.parametrize(("error", "line", "code"), [
     (InputError("rows: expected 1..32,\nfound 99"), "error: rows: expected 1..32, found 99", 2),
     (SimulationError("the unit did not finish"), "error: the unit did not finish", 1),
+    (ToolError("yosys failed"), "error: yosys failed", 1),
+    (LinkError("link, hello: found none"), "error: link, hello: found none", 1),
+    (UnitError("unit: expected results", 3), "error: unit: expected results", 1),
     (PermissionError(13, "Permission denied", "/x/y"), "error: /x/y: Permission denied", 2),
 ])
 def test_errors_are_one_line(monkeypatch, capsys, error, line, code):
