@@ -216,8 +216,7 @@ class _Results:
     it has left. Words of a tile arrive ``parts`` in a row for each channel. Where the gearbox gives
     out queued words at one distance (``service``), a tile is two sums and a maximum.
 
-    A word that is cut into ``service`` beats keeps its register for as many cycles, from its *turn*
-    on, which is when it is taken, unless the job before has to leave first.
+    A word that is cut into ``service`` beats keeps its register for as many cycles.
     """
 
     def __init__(self, shape: UnitShape):
@@ -234,7 +233,7 @@ class _Results:
         self.taken = 0                  # words, since the queue began
         # When the last words of the tiles were taken that the next one may have to wait for.
         self.lasts = [LONG_AGO] * TILES_OF_ROOM
-        self.turn = LONG_AGO            # of the last word, or what the next one has to wait for
+        self.last = LONG_AGO            # of the words, or what the next one has to wait for
         self.left = LONG_AGO            # when the last beat of the job before left the gearbox
         self.tiles: list[_Tile] = []
         self.wholes = TILES_OF_ROOM     # so many tiles were whole, without one in between
@@ -247,25 +246,22 @@ class _Results:
         # Cycles between two words that queue; 0 if that is not always the same.
         self.service = 1 if word <= bus else word // bus if word % bus == 0 else 0
         self.limit = bus - gcd(word, bus) + min(word, bus)      # a word fits behind so many bytes
-        self.turn = self.left + 1 - (self.service or 1)
+        self.last = self.left + 1 - (self.service or 1)
         if self.service not in self.queues:
-            turns, taken, turn = [], [], LONG_AGO
-            near = self.service
+            taken, last = [], LONG_AGO
             for arrival in self.arrival:
-                taken.append(max(turn + near, arrival))
-                turn = max(turn + self.service, arrival)
-                turns.append(turn)
-            self.queues[self.service] = _Queued(turns, taken, self.service, near)
+                last = max(last + self.service, arrival)
+                taken.append(last)
+            self.queues[self.service] = _Queued(taken, self.service)
         self.queued = self.queues[self.service]
 
     def tile(self, end: int, words: int) -> None:
         """Take the words of a tile whose last column was in cycle ``end``."""
         if self.service:
-            found = _Tile(self.taken, end, self.queued, self.turn)
-            last = found.time(words - 1)
-            self.turn = max(end + self.queued.turns[words - 1], self.turn + words * self.service)
+            found = _Tile(self.taken, end, self.queued, self.last)
+            self.last = found.time(words - 1)
         else:
-            bus, times, last, level = self.shape.bus_bytes, [], self.turn, self.level
+            bus, times, last, level = self.shape.bus_bytes, [], self.last, self.level
             for arrival in self.arrival[:words]:
                 # Beats leave in each cycle that finds a whole one; the level is that after a word.
                 wait = max(-(-(level - self.limit) // bus), 0)
@@ -274,18 +270,17 @@ class _Results:
                 level += self.word - (bus if level >= bus else 0)
                 last = time
                 times.append(time)
-            self.level, self.turn = level, last
-            found = _Tile(self.taken, 0, _Queued(times, times, 0, 0), LONG_AGO)
+            self.level, self.last = level, last
+            found = _Tile(self.taken, 0, _Queued(times, 0), LONG_AGO)
         self.tiles.append(found)
         if len(self.tiles) > 4 * self.room:
             del self.tiles[:-2 * self.room]
-        self.lasts = [*self.lasts[1:], last]
+        self.lasts = [*self.lasts[1:], self.last]
         self.taken += words
         self.words += words
         self.wholes = self.wholes + 1 if words == self.whole else 0
 
-    def run(self, tiles: int, kept: Sequence[tuple[int, int]], lasts: list[int],
-            turn: int) -> None:
+    def run(self, tiles: int, kept: Sequence[tuple[int, int]], lasts: list[int]) -> None:
         """Whole tiles were taken.
 
         Parameters
@@ -293,17 +288,15 @@ class _Results:
         tiles : int
             How many.
         kept : sequence of (int, int)
-            Last column, and the turn of the word before it, of the last ``TILES_OF_ROOM`` of them,
-            or of all.
+            Last column, and when the word before it was taken, of the last ``TILES_OF_ROOM`` of
+            them, or of all.
         lasts : list of int
             As the attribute, behind them.
-        turn : int
-            Of their last word.
         """
         self.taken += tiles * self.whole
         self.words += tiles * self.whole
         self.wholes += tiles
-        self.lasts, self.turn = lasts, turn
+        self.lasts, self.last = lasts, lasts[-1]
         if tiles >= TILES_OF_ROOM:
             self.tiles.clear()
         first = self.taken - len(kept) * self.whole
@@ -329,17 +322,15 @@ class _Results:
             left = size - (size - self.word) // bus * bus
         else:
             left = self.word
-        self.left = self.turn + -(-left // bus)
+        self.left = self.last + -(-left // bus)
         return self.left
 
 
 class _Queued(NamedTuple):
-    """Turns of a tile's words and when they are taken, from the tile's end, if none was before."""
+    """When a tile's words are taken, from the tile's end, if none was before."""
 
-    turns: list[int]
     taken: list[int]
-    service: int        # distance of two turns
-    near: int           # from a turn until the next word is taken
+    service: int        # distance of two words that queue
 
 
 class _Tile(NamedTuple):
@@ -348,12 +339,12 @@ class _Tile(NamedTuple):
     first: int          # of its words, in the queue
     end: int
     queued: _Queued
-    turn: int           # of the word before
+    before: int         # when the word before was taken
 
     def time(self, place: int) -> int:
         """Cycle in which its word ``place`` is taken."""
-        _, taken, service, near = self.queued
-        return max(self.end + taken[place], self.turn + place * service + near)
+        taken, service = self.queued
+        return max(self.end + taken[place], self.before + (place + 1) * service)
 
 
 def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
@@ -526,39 +517,36 @@ def _whole_tiles(results: _Results, begin: int, columns: int, count: int, least:
     waits, held : int
         Tiles that did not follow at once, and cycles without a column before them.
     """
-    turns, taken, service, near = results.queued
-    # From a begin to the last word's turn, and until it is taken, unless it waits for another.
-    to_turn, to_taken = columns + turns[-1], columns + taken[-1]
-    apart = results.whole * service                 # of two tiles' last turns, at least
-    near += apart - service                         # from a tile's last turn to the next last word
-    easy = apart <= least and to_taken + timing.ROOM <= TILES_OF_ROOM * least
-    turn, lasts = results.turn, results.lasts
+    taken, service = results.queued
+    to_last = columns + taken[-1]       # from a begin to the last word, unless it waits for another
+    apart = results.whole * service                 # of two tiles' last words, at least
+    easy = apart <= least and to_last + timing.ROOM <= TILES_OF_ROOM * least
+    lasts = results.lasts
     kept: list[tuple[int, int]] = []
     left, waits, held = count, 0, 0
     while left:
-        if (easy and turn == begin + to_turn and lasts[-1] == begin + to_taken
-                and all(last + timing.ROOM <= begin + place * least
-                        for place, last in enumerate(lasts, 1))):
+        last = lasts[-1]
+        if (easy and last == begin + to_last
+                and all(late + timing.ROOM <= begin + place * least
+                        for place, late in enumerate(lasts, 1))):
             step, same = least, True                # nothing but the array's pace from here on
-            next_turn, next_last = turn + step, lasts[-1] + step
+            following = last + step
         else:
             step = max(begin + least, lasts[0] + timing.ROOM) - begin
-            next_turn = max(begin + step + to_turn, turn + apart)
-            next_last = max(begin + step + to_taken, turn + near)
+            following = max(begin + step + to_last, last + apart)
             # Does all that the next step depends on move by this one? Then so do all further ones.
-            same = (next_turn - turn == next_last - lasts[-1] == step
+            same = (following - last == step
                     and all(late - early == step for early, late in pairwise(lasts)))
         run = left if same else 1
         new = range(max(0, run - TILES_OF_ROOM), run)
-        kept += [(begin + (tile + 1) * step + columns, turn + tile * step) for tile in new]
-        lasts = lasts[run:] + [next_last + tile * step for tile in new]
-        turn = next_turn + (run - 1) * step
+        kept += [(begin + (tile + 1) * step + columns, last + tile * step) for tile in new]
+        lasts = lasts[run:] + [following + tile * step for tile in new]
         begin += run * step
         if step > columns:
             waits += run
             held += run * (step - columns)
         left -= run
-    results.run(count, kept[-TILES_OF_ROOM:], lasts, turn)
+    results.run(count, kept[-TILES_OF_ROOM:], lasts)
     return begin - step + timing.WALK_NEXT, begin, waits, held
 
 
