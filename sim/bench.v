@@ -2,7 +2,7 @@
 //
 // Its streams come from outside, where AXI drivers are attached, or while `play` is up from files in
 // the working directory: weights.bin and acts.bin hold one record per beat, results.hex takes one
-// line per beat. Gaps are drawn at random, in 256ths, for each stream. The bench counts cycles and
+// line per beat (stream_ends.v). Gaps are drawn at random, in 256ths, for each stream. The bench counts cycles and
 // beats itself, so that the unit does not grade itself, and watches the rules of AXI4-Stream.
 module bench #(
     parameter BUS_BYTES = 8
@@ -57,37 +57,37 @@ module bench #(
     output reg                    done,
     output reg  [31:0]            first_cycle,   // of the first activation beat since `play` rose
     output reg  [31:0]            last_cycle,    // of the last result packet's last beat
-    output reg  [31:0]            weight_beats,
-    output reg  [31:0]            act_beats,
-    output reg  [31:0]            result_beats,
+    output wire [31:0]            weight_beats,
+    output wire [31:0]            act_beats,
+    output wire [31:0]            result_beats,
     output reg  [31:0]            weight_packets, // whose first beat the unit took, since time 0
     output reg  [31:0]            act_packets,
-    output reg  [31:0]            violations,    // of stream rules by the unit, since time 0
+    output wire [31:0]            violations,    // of stream rules by the unit, since time 0
     output reg  [31:0]            offer_cycle,   // from which on the player may offer beats
     output reg  [31:0]            write_cycle,   // in which the last register write took effect
     output reg  [31:0]            weight_stalls, // cycles from then on in which the bench alone held
     output reg  [31:0]            act_stalls,    // the port up: it had no beat, or took none
     output reg  [31:0]            result_stalls
 );
-    localparam RECORD_BYTES = BUS_BYTES + 3;     // TLAST, TKEEP in two bytes, then data
-
-    reg [8*RECORD_BYTES-1:0] weight_record, act_record;
-    reg weight_valid, act_valid, result_ready;
-    integer weight_file, act_file, result_file, count;
+    reg result_ready;
     reg playing;
     reg [31:0] cycle, packets_seen, random;
 
-    wire [8*BUS_BYTES-1:0] weights_tdata = play ? weight_record[8*BUS_BYTES-1:0] : s_axis_weights_tdata;
-    wire [BUS_BYTES-1:0] weights_tkeep = play ? weight_record[8*BUS_BYTES +: BUS_BYTES] : s_axis_weights_tkeep;
-    wire weights_tlast = play ? weight_record[8*BUS_BYTES+16] : s_axis_weights_tlast;
-    wire weights_tvalid = play ? weight_valid : s_axis_weights_tvalid;
+    wire [8*BUS_BYTES-1:0] played_weights_tdata, played_acts_tdata;
+    wire [BUS_BYTES-1:0] played_weights_tkeep, played_acts_tkeep;
+    wire played_weights_tlast, played_weights_tvalid, played_acts_tlast, played_acts_tvalid;
+
+    wire [8*BUS_BYTES-1:0] weights_tdata = play ? played_weights_tdata : s_axis_weights_tdata;
+    wire [BUS_BYTES-1:0] weights_tkeep = play ? played_weights_tkeep : s_axis_weights_tkeep;
+    wire weights_tlast = play ? played_weights_tlast : s_axis_weights_tlast;
+    wire weights_tvalid = play ? played_weights_tvalid : s_axis_weights_tvalid;
     wire weights_tready;
     assign s_axis_weights_tready = weights_tready & ~play;
 
-    wire [8*BUS_BYTES-1:0] acts_tdata = play ? act_record[8*BUS_BYTES-1:0] : s_axis_acts_tdata;
-    wire [BUS_BYTES-1:0] acts_tkeep = play ? act_record[8*BUS_BYTES +: BUS_BYTES] : s_axis_acts_tkeep;
-    wire acts_tlast = play ? act_record[8*BUS_BYTES+16] : s_axis_acts_tlast;
-    wire acts_tvalid = play ? act_valid : s_axis_acts_tvalid;
+    wire [8*BUS_BYTES-1:0] acts_tdata = play ? played_acts_tdata : s_axis_acts_tdata;
+    wire [BUS_BYTES-1:0] acts_tkeep = play ? played_acts_tkeep : s_axis_acts_tkeep;
+    wire acts_tlast = play ? played_acts_tlast : s_axis_acts_tlast;
+    wire acts_tvalid = play ? played_acts_tvalid : s_axis_acts_tvalid;
     wire acts_tready;
     assign s_axis_acts_tready = acts_tready & ~play;
 
@@ -117,17 +117,28 @@ module bench #(
         .m_axis_results_tvalid(results_tvalid), .m_axis_results_tready(results_tready)
     );
 
-    // Player and recorder. A beat that is offered stays until it is taken.
+    player #(.BUS_BYTES(BUS_BYTES), .FILE("weights.bin")) weights (
+        .aclk(aclk), .play(play), .pause(random[7:0] < gap_weights), .beats(weight_beats),
+        .tdata(played_weights_tdata), .tkeep(played_weights_tkeep), .tlast(played_weights_tlast),
+        .tvalid(played_weights_tvalid), .tready(weights_tready));
+    player #(.BUS_BYTES(BUS_BYTES), .FILE("acts.bin")) acts (
+        .aclk(aclk), .play(play), .pause(random[15:8] < gap_acts), .beats(act_beats),
+        .tdata(played_acts_tdata), .tkeep(played_acts_tkeep), .tlast(played_acts_tlast),
+        .tvalid(played_acts_tvalid), .tready(acts_tready));
+    recorder #(.BUS_BYTES(BUS_BYTES), .FILE("results.hex")) results (
+        .aclk(aclk), .aresetn(aresetn), .play(play), .beats(result_beats), .violations(violations),
+        .tdata(m_axis_results_tdata), .tkeep(m_axis_results_tkeep), .tlast(m_axis_results_tlast),
+        .tuser(m_axis_results_tuser), .tvalid(results_tvalid), .tready(results_tready));
+
     wire weight_taken = weights_tvalid & weights_tready;
     wire act_taken = acts_tvalid & acts_tready;
-    wire result_taken = results_tvalid & results_tready;
+    wire last_taken = results_tvalid & results_tready & m_axis_results_tlast;
     wire [31:0] shifted = random ^ (random << 13);
     wire [31:0] mixed = shifted ^ (shifted >> 17);
 
     initial begin
-        playing = 0; weight_valid = 0; act_valid = 0; result_ready = 0; done = 0;
-        weight_record = 0; act_record = 0; cycle = 0; packets_seen = 0; random = 1;
-        first_cycle = 0; last_cycle = 0; weight_beats = 0; act_beats = 0; result_beats = 0;
+        playing = 0; result_ready = 0; done = 0;
+        cycle = 0; packets_seen = 0; random = 1; first_cycle = 0; last_cycle = 0;
     end
 
     reg offering, bvalid_q;
@@ -154,52 +165,18 @@ module bench #(
         random <= mixed ^ (mixed << 5);
         playing <= play;
         if (play & ~playing) begin
-            weight_file = $fopen("weights.bin", "rb");
-            act_file = $fopen("acts.bin", "rb");
-            result_file = $fopen("results.hex", "w");
             random <= seed;
             done <= 0;
-            {first_cycle, last_cycle, packets_seen, weight_beats, act_beats, result_beats} <= 0;
+            {first_cycle, last_cycle, packets_seen} <= 0;
         end else if (play) begin
             result_ready <= random[23:16] >= gap_results;
-            if (weight_taken) begin
-                weight_valid <= 0;
-                weight_beats <= weight_beats + 1;
+            if (act_taken & act_beats == 0) first_cycle <= cycle;
+            if (last_taken) begin
+                last_cycle <= cycle;
+                packets_seen <= packets_seen + 1;
+                if (packets_seen + 1 >= packets | m_axis_results_tuser) done <= 1;
             end
-            if ((weight_taken | ~weight_valid) & (random[7:0] >= gap_weights)) begin
-                count = $fread(weight_record, weight_file);
-                weight_valid <= count == RECORD_BYTES;
-            end
-            if (act_taken) begin
-                act_valid <= 0;
-                act_beats <= act_beats + 1;
-                if (act_beats == 0) first_cycle <= cycle;
-            end
-            if ((act_taken | ~act_valid) & (random[15:8] >= gap_acts)) begin
-                count = $fread(act_record, act_file);
-                act_valid <= count == RECORD_BYTES;
-            end
-            if (result_taken) begin
-                result_beats <= result_beats + 1;
-                $fdisplay(result_file, "%h", {7'b0, m_axis_results_tuser,
-                                              7'b0, m_axis_results_tlast,
-                                              {(16-BUS_BYTES){1'b0}}, m_axis_results_tkeep,
-                                              m_axis_results_tdata});
-                if (m_axis_results_tlast) begin
-                    last_cycle <= cycle;
-                    packets_seen <= packets_seen + 1;
-                    if (packets_seen + 1 >= packets | m_axis_results_tuser) begin
-                        done <= 1;
-                        $fflush(result_file);
-                    end
-                end
-            end
-        end else if (playing) begin
-            $fclose(weight_file);
-            $fclose(act_file);
-            $fclose(result_file);
-            weight_valid <= 0;
-            act_valid <= 0;
+        end else begin
             result_ready <= 0;
         end
     end
@@ -216,25 +193,5 @@ module bench #(
             if (~act_started) act_packets <= act_packets + 1;
         end
         if (~aresetn) {weight_started, act_started} <= 0;
-    end
-
-    // Rules of AXI4-Stream, and those of the result stream.
-    reg held;
-    reg [9*BUS_BYTES+1:0] payload_q;
-    wire [9*BUS_BYTES+1:0] payload = {m_axis_results_tuser, m_axis_results_tlast,
-                                      m_axis_results_tkeep, m_axis_results_tdata};
-    wire [BUS_BYTES:0] keep_next = {1'b0, m_axis_results_tkeep} + 1;
-    initial begin held = 0; payload_q = 0; violations = 0; end
-    always @(posedge aclk) begin
-        held <= aresetn & results_tvalid & ~results_tready;
-        payload_q <= payload;
-        if (aresetn & (
-                (held & ~results_tvalid) |                                     // withdrawn
-                (held & (payload != payload_q)) |                              // changed
-                (results_tvalid & ~m_axis_results_tlast & ~&m_axis_results_tkeep) |
-                (results_tvalid & (|({1'b0, m_axis_results_tkeep} & keep_next)
-                                   | ~m_axis_results_tkeep[0])) |              // gaps in TKEEP
-                (results_tvalid & m_axis_results_tuser & ~m_axis_results_tlast)))
-            violations <= violations + 1;
     end
 endmodule

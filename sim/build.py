@@ -18,6 +18,8 @@ from sparseloom.sim.errors import SimulationError
 
 BENCH = Path(__file__).with_name("bench.v")
 ECP5_CELLS = Path(__file__).with_name("ecp5_cells.v")
+LIBRARIES = (ECP5_CELLS, Path(__file__).with_name("stream_ends.v"))
+"""Models of the vendor's cells; players and recorders of the benches."""
 TOP = "bench"
 CACHE_VARIABLE = "SPARSELOOM_CACHE"
 # Moving conditions takes ten times as long as the rest of the translation, for nothing measurable.
@@ -159,19 +161,23 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
     return {
         "verilog": hashlib.sha256(verilog.read_bytes()).hexdigest(),
         "bench": hashlib.sha256(bench.read_bytes()).hexdigest(),
-        "cells": [hashlib.sha256(path.read_bytes()).hexdigest() for path in cell_models(verilog)],
+        "libraries": [hashlib.sha256(path.read_bytes()).hexdigest()
+                      for path in libraries_of(verilog, bench)],
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
         "flags": [*VERILATOR_FLAGS, *flags],
-        "libraries": str(cocotb_tools.config.libs_dir),     # the executable's run path
+        "run_path": str(cocotb_tools.config.libs_dir),
     }
 
 
-def cell_models(verilog: Path) -> list[Path]:
-    """Files with models of the vendor's cells that a unit's Verilog has instances of."""
-    cells = re.findall(r"^module (\w+)", ECP5_CELLS.read_text(), re.MULTILINE)
-    text = verilog.read_text()
-    return [ECP5_CELLS] if any(re.search(rf"^ *{cell} ", text, re.MULTILINE)
-                               for cell in cells) else []
+def libraries_of(*files: Path) -> list[Path]:
+    """Those of :data:`LIBRARIES` of whose modules the files have instances."""
+    text = "\n".join(file.read_text() for file in files)
+
+    def used(library: Path) -> bool:
+        modules = re.findall(r"^module (\w+)", library.read_text(), re.MULTILINE)
+        return any(re.search(rf"^ *{module} ", text, re.MULTILINE) for module in modules)
+
+    return [library for library in LIBRARIES if used(library)]
 
 
 def _runtime_folder(cache: Path, recipe: dict[str, object]) -> Path:
@@ -205,7 +211,7 @@ def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         str(control), str(main), str(bench.resolve()), str(verilog.resolve()),
-        *map(str, cell_models(verilog))]
+        *map(str, libraries_of(verilog, bench))]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
             f"VM_TRACE={int(waves)}", *flags]
     with open(log, "w") as out:
