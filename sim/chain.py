@@ -8,33 +8,27 @@ zero point is folded.
 """
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
 from sparseloom.hw.config import ArrayConfig
-from sparseloom.hw.job import Job, split_tokens
+from sparseloom.hw.job import split_tokens
 from sparseloom.model.errors import InputError
-from sparseloom.model.packed import spec
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.packed.stream import (
-    decode_results,
-    encode_acts,
-    encode_weights,
-    result_bytes,
-)
+from sparseloom.model.packed.stream import encode_acts
 from sparseloom.model.reference import linear
-from sparseloom.sim.beats import read_beats, write_beats
-from sparseloom.sim.build import build_simulator, cache_folder
-from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.beats import write_beats
+from sparseloom.sim.build import build_simulator
+from sparseloom.sim.errors import SimulationError, reported
+from sparseloom.sim.job_streams import decode_jobs, good_packets, job_streams, wrong_beats
 from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.progress import ResultWatch
-from sparseloom.sim.run import replay_command, run_bench
+from sparseloom.sim.run import first_failure, replay_command, run_bench, run_folder
 from sparseloom.sim.tb_chain import GAPS, OUTCOME, PLAN, UNITS
 
 CHAIN = Path(__file__).with_name("chain.v")
@@ -169,34 +163,26 @@ def run_chain(first: PackedLayer, second: PackedLayer, x: np.ndarray, config: Ar
     if built is not None:
         built()
     keep = folder is not None
-    if folder is None:
-        runs = (cache or cache_folder()) / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{second.name}-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run_folder(folder, second.name, cache)
     began = time.perf_counter()
     beats, total = _write_plan(folder, first, second, x, sizes, config, stall, seed)
     with ResultWatch(folder, f"{second.name} behind {first.name} in RTL", total, config.bus_bytes,
                      progress):
         outcomes = run_bench(simulator, folder, module="sparseloom.sim.tb_chain")
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    problem = failures[0].splitlines()[0] if failures else None
-    outcome = {} if failures else json.loads((folder / OUTCOME).read_text())
-    problem = problem or _problem(outcome, beats, len(sizes))
-    if problem:
-        raise SimulationError(f"{where}: {problem}; to run it again: {replay_command(folder)}")
-    hidden = linear(first, x)
-    expected = linear(second, hidden)
     try:
-        wire = _packets(folder / "link.hex", len(sizes), config)
-        results = np.concatenate([
-            decode_results(data, tokens=size, outputs=second.out_features, rows=config.rows,
-                           cols=config.cols, raw=second.raw)
-            for data, size in zip(_packets(folder / "results.hex", len(sizes), config), sizes,
-                                  strict=True)])
-    except InputError as error:
+        if failure := first_failure(outcomes):
+            raise SimulationError(failure)
+        outcome = json.loads((folder / OUTCOME).read_text())
+        if problem := _problem(outcome, beats, len(sizes)):
+            raise SimulationError(problem)
+        wire, packets = (good_packets(folder / name, len(sizes), config.bus_bytes)
+                         for name in ("link.hex", "results.hex"))
+        results = np.concatenate(decode_jobs(packets, [(second, size) for size in sizes], config))
+    except SimulationError as error:
         raise SimulationError(f"{where}: {error}; to run it again: {replay_command(folder)}"
                               ) from None
+    hidden = linear(first, x)
+    expected = linear(second, hidden)
     right = [encode_acts(part, rows=config.rows, cols=config.cols)
              for part in _parts(hidden, sizes)]
     mismatches = int(np.count_nonzero(results != expected))
@@ -225,32 +211,24 @@ def _write_plan(folder: Path, first: PackedLayer, second: PackedLayer, x: np.nda
                 sizes: list[int], config: ArrayConfig, stall: float, seed: int,
                 ) -> tuple[dict[str, int], int]:
     """Stream files and plan; beats that must pass, and result bytes that the second unit gives."""
-    beats, jobs, each, work, total = {}, {}, [], 0, 0
-    for unit, layer in zip(UNITS, (first, second), strict=True):
-        streams = []
-        jobs[unit] = [asdict(Job.of(layer, size, index % (1 << spec.TAG_BITS)))
-                      for index, size in enumerate(sizes)]
-        for job in jobs[unit]:
-            streams.append(encode_weights(layer, cols=config.cols, tag=job["tag"],
-                                          block_inputs=config.block_inputs,
-                                          weight_bits=config.weight_bits))
-        beats[f"{unit}_weight_beats"] = write_beats(folder / f"{unit}_weights.bin", streams,
-                                                    config.bus_bytes)
-        each = [result_bytes(tokens=size, outputs=layer.out_features, rows=config.rows,
-                             raw=layer.raw) for size in sizes]
-        beats["link_beats" if unit == "first" else "result_beats"] = sum(
-            -(-size // config.bus_bytes) for size in each)
-        total += sum(each)
-        work += sum(-(-size // config.rows) for size in sizes) * layer.in_features * -(
-            -layer.out_features // config.cols)
+    beats, each = {}, {}
+    for unit, layer, leaves in zip(UNITS, (first, second), ("link", "result"), strict=True):
+        each[unit] = streams = job_streams([(layer, size) for size in sizes], config)
+        beats[f"{unit}_weight_beats"] = write_beats(folder / f"{unit}_weights.bin",
+                                                    streams.weights, config.bus_bytes)
+        beats[f"{leaves}_beats"] = sum(-(-size // config.bus_bytes)
+                                       for size in streams.result_bytes)
     acts = [encode_acts(part, rows=config.rows, cols=config.cols) for part in _parts(x, sizes)]
     beats["act_beats"] = write_beats(folder / "acts.bin", acts, config.bus_bytes)
     # Generous: units that take longer than every word on every port after the other hang.
-    limit = int((20_000 + 10 * (work + total + sum(beats.values()))) / (1 - stall) ** 2)
+    words = sum(beats.values()) + sum(streams.work + sum(streams.result_bytes)
+                                      for streams in each.values())
+    limit = int((20_000 + 10 * words) / (1 - stall) ** 2)
     gap = round(stall * _GAP_SCALE)
-    (folder / PLAN).write_text(json.dumps({"jobs": jobs, "seed": seed, "limit": limit,
-                                           "gaps": dict.fromkeys(GAPS, gap)}))
-    return beats, sum(each)
+    (folder / PLAN).write_text(json.dumps({
+        "jobs": {unit: streams.descriptors for unit, streams in each.items()}, "seed": seed,
+        "limit": limit, "gaps": dict.fromkeys(GAPS, gap)}))
+    return beats, sum(each["second"].result_bytes)
 
 
 def _problem(outcome: dict, beats: dict[str, int], jobs: int) -> str | None:
@@ -258,8 +236,7 @@ def _problem(outcome: dict, beats: dict[str, int], jobs: int) -> str | None:
     for name in UNITS:
         error = outcome["units"][name]["error"]
         if error["cause"]:
-            cause, meaning = spec.ERROR_CAUSES.get(error["cause"], ("?", "unknown cause"))
-            return (f"the {name} unit reports {cause} ({meaning}) in strip {error['strip']}")
+            return f"the {name} unit {reported(error['cause'])} in strip {error['strip']}"
     if not outcome["finished"]:
         return f"the units did not finish: {outcome['units']}"
     if outcome["violations"]:
@@ -270,15 +247,4 @@ def _problem(outcome: dict, beats: dict[str, int], jobs: int) -> str | None:
         count = outcome["units"][name]["done"]["count"]
         if count != jobs:
             return f"expected {jobs} finished jobs of the {name} unit, found {count}"
-    for stream, count in beats.items():
-        if outcome[stream] != count:
-            return f"expected {count} {stream.replace('_', ' ')}, found {outcome[stream]}"
-    return None
-
-
-def _packets(path: Path, jobs: int, config: ArrayConfig) -> list[bytes]:
-    """Recorded packets, all of them good."""
-    packets = read_beats(path, config.bus_bytes)
-    if len(packets) != jobs or any(user for _, user in packets):
-        raise SimulationError(f"{path.name}: expected {jobs} good packets, found {len(packets)}")
-    return [data for data, _ in packets]
+    return wrong_beats(outcome, beats)

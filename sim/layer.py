@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +18,22 @@ from rich.progress import Progress
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.job import split_tokens
 from sparseloom.model.errors import InputError
-from sparseloom.model.packed import spec
-from sparseloom.model.packed.cycles import UnitJob, UnitShape, ideal_cycles, predict
+from sparseloom.model.packed.cycles import UnitJob, UnitShape, ideal_cycles, layer_jobs, predict
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.packed.stream import (
-    check_weight_bits,
-    decode_results,
-    encode_acts,
-    encode_weights,
-    result_bytes,
-)
+from sparseloom.model.packed.stream import check_weight_bits, encode_acts
 from sparseloom.model.reference import linear
-from sparseloom.sim.beats import read_beats, write_beats
+from sparseloom.sim.beats import write_beats
 from sparseloom.sim.build import build_simulator, cache_folder
-from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.errors import SimulationError, reported
+from sparseloom.sim.job_streams import (
+    JobStreams,
+    decode_jobs,
+    good_packets,
+    job_streams,
+    wrong_beats,
+)
 from sparseloom.sim.progress import ResultWatch
-from sparseloom.sim.run import WAVES, replay_command, run_bench
+from sparseloom.sim.run import WAVES, first_failure, replay_command, run_bench, run_folder
 
 MAX_TOKENS = 0xFFFF
 VERILOG = "sparseloom.v"
@@ -201,25 +201,25 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
     if built is not None:
         built()
     keep = folder is not None or waves
-    if folder is None:
-        runs = (cache or cache_folder()) / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{layer.name}-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run_folder(folder, layer.name, cache)
     expected = linear(layer, x)
     start = time.perf_counter()
-    beats = _write_plan(folder, layer, x, sizes, config, stall, seed)
-    total = sum(result_bytes(tokens=size, outputs=layer.out_features, rows=config.rows,
-                             raw=layer.raw) for size in sizes)
-    with ResultWatch(folder, f"{layer.name} in RTL", total, config.bus_bytes, progress):
+    streams = job_streams([(layer, size) for size in sizes], config)
+    beats = _write_plan(folder, layer, x, sizes, streams, config, stall, seed)
+    with ResultWatch(folder, f"{layer.name} in RTL", sum(streams.result_bytes), config.bus_bytes,
+                     progress):
         outcomes = run_bench(build, folder, module="sparseloom.sim.tb_layer", waves=waves)
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    if failures:
-        raise SimulationError(f"layer {layer.name}: {failures[0].splitlines()[0]}; to run it "
-                              f"again: {replay_command(folder)}")
-    outcome = json.loads((folder / "outcome.json").read_text())
-    _check(layer, outcome, beats, len(sizes), folder)
-    results = _results(layer, folder, sizes, config)
+    try:
+        if failure := first_failure(outcomes):
+            raise SimulationError(failure)
+        outcome = json.loads((folder / "outcome.json").read_text())
+        if problem := _problem(outcome, beats, len(sizes)):
+            raise SimulationError(problem)
+        packets = good_packets(folder / "results.hex", len(sizes), config.bus_bytes)
+        results = np.concatenate(decode_jobs(packets, [(layer, size) for size in sizes], config))
+    except SimulationError as error:
+        raise SimulationError(f"layer {layer.name}: {error}; to run it again: "
+                              f"{replay_command(folder)}") from None
     seconds = time.perf_counter() - start
     mismatches = int(np.count_nonzero(results != expected))
     keep = keep or mismatches > 0
@@ -231,81 +231,46 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
         counters=outcome["counters"], outputs=int(results.size), mismatches=mismatches,
         tokens=len(x), jobs=len(sizes), seconds=seconds, folder=folder if keep else None,
         waves=folder / WAVES if waves else None,
-        predicted_cycles=None if stall else _predicted(layer, sizes, config, outcome["pushes"]))
+        predicted_cycles=None if stall else _predicted(layer, len(x), config, outcome["pushes"]))
 
 
-def _predicted(layer: PackedLayer, sizes: list[int], config: ArrayConfig,
-               pushes: list[int]) -> int:
+def _predicted(layer: PackedLayer, tokens: int, config: ArrayConfig, pushes: list[int]) -> int:
     """Cycles of a layer's jobs by the cycle model."""
     shape = UnitShape.of(config)
-    whole = UnitJob.of(layer, sizes[0], shape)
-    return predict([replace(whole, tokens=size) for size in sizes], shape, pushes=pushes).cycles
+    return predict(layer_jobs(UnitJob.of(layer, tokens, shape), shape), shape,
+                   pushes=pushes).cycles
 
 
 def _write_plan(folder: Path, layer: PackedLayer, x: np.ndarray, sizes: list[int],
-                config: ArrayConfig, stall: float, seed: int) -> dict[str, int]:
+                streams: JobStreams, config: ArrayConfig, stall: float, seed: int,
+                ) -> dict[str, int]:
     """Stream files and plan of a run; the beats that the unit must take."""
-    weights, acts, jobs = [], [], []
-    done = 0
-    for index, size in enumerate(sizes):
-        tag = index % (1 << spec.TAG_BITS)
-        weights.append(encode_weights(layer, cols=config.cols, block_inputs=config.block_inputs,
-                                      tag=tag, weight_bits=config.weight_bits))
-        acts.append(encode_acts(x[done:done + size], rows=config.rows, cols=config.cols))
-        jobs.append({"inputs": layer.in_features, "outputs": layer.out_features, "tokens": size,
-                     "tag": tag, "zero_point": layer.output_zero_point, "raw": layer.raw,
-                     "lut": layer.lut is not None})
-        done += size
-    beats = {"weight_beats": write_beats(folder / "weights.bin", weights, config.bus_bytes),
+    acts = [encode_acts(part, rows=config.rows, cols=config.cols)
+            for part in np.split(x, np.cumsum(sizes)[:-1])]
+    beats = {"weight_beats": write_beats(folder / "weights.bin", streams.weights,
+                                         config.bus_bytes),
              "act_beats": write_beats(folder / "acts.bin", acts, config.bus_bytes)}
     # Generous: a unit that takes longer than every word on every port after the other hangs.
-    work = sum(-(-size // config.rows) for size in sizes) * layer.in_features * -(
-        -layer.out_features // config.cols)
-    words = len(x) * layer.out_features * 8 + sum(beats.values()) + work
+    words = len(x) * layer.out_features * 8 + sum(beats.values()) + streams.work
     limit = int((10_000 + 10 * words) / (1 - stall) ** 2)
     (folder / "plan.json").write_text(json.dumps({
-        "jobs": jobs, "seed": seed, "limit": limit,
+        "jobs": streams.descriptors, "seed": seed, "limit": limit,
         "wait": 4 + max(-(-size // config.rows) for size in sizes),
         "gaps": dict.fromkeys(("weights", "acts", "results"), round(stall * _GAP_SCALE))}))
     return beats
 
 
-def _check(layer: PackedLayer, outcome: dict, beats: dict[str, int], jobs: int,
-           folder: Path) -> None:
-    """Everything about a run but its results."""
-    problem = None
-    cause = outcome["error"]["cause"]
-    if cause:
-        name, meaning = spec.ERROR_CAUSES.get(cause, ("?", "unknown cause"))
-        problem = f"the unit reports {name} ({meaning}) in strip {outcome['error']['strip']}"
-    elif not outcome["finished"]:
-        problem = f"the unit did not finish: {outcome['status']}, {outcome['counters']}"
-    elif outcome["violations"]:
-        problem = f"the unit broke a rule of AXI4-Stream {outcome['violations']} times"
-    elif outcome["late_beats"]:
-        problem = f"{outcome['late_beats']} beats came after the last result"
-    elif outcome["done"]["count"] != jobs:
-        problem = f"expected {jobs} finished jobs, found {outcome['done']['count']}"
-    else:
-        for stream, count in beats.items():
-            if outcome[stream] != count:
-                problem = f"expected {count} {stream.replace('_', ' ')}, found {outcome[stream]}"
-    if problem:
-        raise SimulationError(f"layer {layer.name}: {problem}; to run it again: "
-                              f"{replay_command(folder)}")
-
-
-def _results(layer: PackedLayer, folder: Path, sizes: list[int], config: ArrayConfig,
-             ) -> np.ndarray:
-    packets = read_beats(folder / "results.hex", config.bus_bytes)
-    if len(packets) != len(sizes) or any(user for _, user in packets):
-        raise SimulationError(f"layer {layer.name}: expected {len(sizes)} good result packets, "
-                              f"found {len(packets)}; to run it again: {replay_command(folder)}")
-    try:
-        return np.concatenate([
-            decode_results(data, tokens=size, outputs=layer.out_features, rows=config.rows,
-                           cols=config.cols, raw=layer.raw)
-            for (data, _), size in zip(packets, sizes, strict=True)])
-    except InputError as error:
-        raise SimulationError(f"layer {layer.name}: {error}; to run it again: "
-                              f"{replay_command(folder)}") from None
+def _problem(outcome: dict, beats: dict[str, int], jobs: int) -> str | None:
+    """What is wrong about a run, its results aside."""
+    if outcome["error"]["cause"]:
+        return (f"the unit {reported(outcome['error']['cause'])} in strip "
+                f"{outcome['error']['strip']}")
+    if not outcome["finished"]:
+        return f"the unit did not finish: {outcome['status']}, {outcome['counters']}"
+    if outcome["violations"]:
+        return f"the unit broke a rule of AXI4-Stream {outcome['violations']} times"
+    if outcome["late_beats"]:
+        return f"{outcome['late_beats']} beats came after the last result"
+    if outcome["done"]["count"] != jobs:
+        return f"expected {jobs} finished jobs, found {outcome['done']['count']}"
+    return wrong_beats(outcome, beats)

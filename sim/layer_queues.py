@@ -4,36 +4,30 @@ A queue is any number of layers, one after the other without a pause, each with 
 own; layers whose tokens do not fit the activation buffer become several jobs. One simulation runs
 all queues of a call, each on the idle unit.
 """
-import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
 from sparseloom.hw.config import ArrayConfig
-from sparseloom.hw.job import Job, split_tokens
+from sparseloom.hw.job import split_tokens
 from sparseloom.model.errors import InputError
-from sparseloom.model.packed import spec, timing
-from sparseloom.model.packed.cycles import UnitJob, UnitShape, ideal_cycles, predict
+from sparseloom.model.packed import timing
+from sparseloom.model.packed.cycles import UnitJob, UnitShape, ideal_cycles, layer_jobs, predict
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.packed.stream import (
-    decode_results,
-    encode_acts,
-    encode_weights,
-    result_bytes,
-)
+from sparseloom.model.packed.stream import encode_acts
 from sparseloom.model.reference import linear
-from sparseloom.sim.beats import read_beats, write_beats
-from sparseloom.sim.build import build_simulator, cache_folder
-from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.beats import write_beats
+from sparseloom.sim.build import build_simulator
+from sparseloom.sim.errors import SimulationError, reported
+from sparseloom.sim.job_streams import decode_jobs, good_packets, job_streams
 from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.progress import ResultWatch
-from sparseloom.sim.run import replay_command, run_bench
-from sparseloom.sim.tb_cycles import CYCLES, QUEUES
+from sparseloom.sim.queue_plans import run_plans
+from sparseloom.sim.run import replay_command, run_folder
 
 POLL = 200
 """Cycles between two looks for a place in the queue: Python is slow, jobs are long."""
@@ -168,31 +162,22 @@ def run_layer_queues(queues: Mapping[str, LayerQueue], config: ArrayConfig, *, p
     if built is not None:
         built()
     keep = folder is not None
-    if folder is None:
-        runs = (cache or cache_folder()) / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=runs, prefix="layers-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run_folder(folder, "layers", cache)
     plans = [_write(folder, number, queue, sizes[name], config, poll)
              for number, (name, queue) in enumerate(queues.items())]
-    (folder / QUEUES).write_text(json.dumps(plans))
     total = sum(plan["expect"]["result_bytes"] for plan in plans)
     with ResultWatch(folder, title, total, config.bus_bytes, progress):
-        outcomes = run_bench(simulator, folder, module="sparseloom.sim.tb_cycles")
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    if failures:
-        done = len(json.loads((folder / CYCLES).read_text())) if (folder / CYCLES).exists() else 0
-        raise SimulationError(f"queue {list(queues)[min(done, len(queues) - 1)]}: "
-                              f"{failures[0].splitlines()[0]}; to run it again: "
-                              f"{replay_command(folder)}")
+        outcomes = run_plans(simulator, folder, plans, [f"queue {name}" for name in queues])
     found = []
-    for (name, queue), plan, outcome in zip(queues.items(), plans,
-                                            json.loads((folder / CYCLES).read_text()), strict=True):
-        problem = _problem(plan, outcome)
-        if problem:
-            raise SimulationError(f"queue {name}: {problem}; to run it again: "
-                                  f"{replay_command(folder)}")
-        found.append(_found(name, queue, sizes[name], config, outcome, folder / plan["results"]))
+    for (name, queue), plan, outcome in zip(queues.items(), plans, outcomes, strict=True):
+        try:
+            if problem := _problem(plan, outcome):
+                raise SimulationError(problem)
+            found.append(_found(name, queue, sizes[name], config, outcome,
+                                folder / plan["results"]))
+        except SimulationError as error:
+            raise SimulationError(f"queue {name}: {error}; to run it again: "
+                                  f"{replay_command(folder)}") from None
     if not keep and not any(run.mismatches for run in found):
         shutil.rmtree(folder)
     return found
@@ -210,19 +195,12 @@ def _jobs(queue: LayerQueue, sizes: list[list[int]]) -> list[tuple[PackedLayer, 
 def _write(folder: Path, number: int, queue: LayerQueue, sizes: list[list[int]],
            config: ArrayConfig, poll: int) -> dict:
     """Stream files of a queue; its entry in the bench's plan, and what must come out."""
-    weights, acts, jobs, results, work = [], [], [], 0, 0
-    for index, (layer, x) in enumerate(_jobs(queue, sizes)):
-        tag = index % (1 << spec.TAG_BITS)
-        weights.append(encode_weights(layer, cols=config.cols, block_inputs=config.block_inputs,
-                                      tag=tag, weight_bits=config.weight_bits))
-        acts.append(encode_acts(x, rows=config.rows, cols=config.cols))
-        jobs.append(asdict(Job.of(layer, len(x), tag)))
-        results += result_bytes(tokens=len(x), outputs=layer.out_features, rows=config.rows,
-                                raw=layer.raw)
-        work += (-(-layer.out_features // config.cols) * layer.in_features
-                 * -(-len(x) // config.rows))
+    parts = _jobs(queue, sizes)
+    streams = job_streams([(layer, len(x)) for layer, x in parts], config)
+    acts = [encode_acts(x, rows=config.rows, cols=config.cols) for _, x in parts]
+    jobs, results = streams.descriptors, sum(streams.result_bytes)
     files = {stream: f"{stream}{number}.bin" for stream in ("weights", "acts")}
-    beats = {"weights": write_beats(folder / files["weights"], weights, config.bus_bytes),
+    beats = {"weights": write_beats(folder / files["weights"], streams.weights, config.bus_bytes),
              "acts": write_beats(folder / files["acts"], acts, config.bus_bytes), "late": 0}
     early = min(len(jobs), config.queue_depth)
     return {
@@ -231,15 +209,15 @@ def _write(folder: Path, number: int, queue: LayerQueue, sizes: list[list[int]],
         "wait": 4 + max(-(-job["tokens"] // config.rows) for job in jobs[:early]),
         "gaps": dict.fromkeys(("weights", "acts", "results"), 0), "seed": 1,
         # Generous: a unit that takes longer than every word on every port after the other hangs.
-        "limit": 20_000 + 10 * (work + results + sum(beats.values())) + 10 * poll * len(jobs),
+        "limit": (20_000 + 10 * (streams.work + results + sum(beats.values()))
+                  + 10 * poll * len(jobs)),
         "results": f"results{number}.hex", "expect": {"beats": beats, "result_bytes": results}}
 
 
 def _problem(plan: dict, outcome: dict) -> str | None:
     """What is wrong about a queue, its results and cycles aside."""
     if outcome["error"]:
-        name, meaning = spec.ERROR_CAUSES.get(outcome["error"], ("?", "unknown cause"))
-        return f"the unit reports {name} ({meaning})"
+        return f"the unit {reported(outcome['error'])}"
     if outcome["violations"]:
         return f"the unit broke a rule of AXI4-Stream {outcome['violations']} times"
     for stream, count in plan["expect"]["beats"].items():
@@ -252,24 +230,15 @@ def _found(name: str, queue: LayerQueue, sizes: list[list[int]], config: ArrayCo
            outcome: dict, file: Path) -> QueueRun:
     """A queue's results beside the oracle's, its cycles beside the model's."""
     jobs = _jobs(queue, sizes)
-    packets = read_beats(file, config.bus_bytes)
-    if len(packets) != len(jobs) or any(user for _, user in packets):
-        raise SimulationError(f"queue {name}: expected {len(jobs)} good result packets, found "
-                              f"{len(packets)}")
+    packets = good_packets(file, len(jobs), config.bus_bytes)
+    results = decode_jobs(packets, [(layer, len(x)) for layer, x in jobs], config)
     outputs = mismatches = 0
-    for (layer, x), (data, _) in zip(jobs, packets, strict=True):
-        try:
-            values = decode_results(data, tokens=len(x), outputs=layer.out_features,
-                                    rows=config.rows, cols=config.cols, raw=layer.raw)
-        except InputError as error:
-            raise SimulationError(f"queue {name}, layer {layer.name}: {error}") from None
+    for (layer, x), values in zip(jobs, results, strict=True):
         outputs += values.size
         mismatches += int(np.count_nonzero(values != linear(layer, x)))
     shape = UnitShape.of(config)
-    units: list[UnitJob] = []
-    for (layer, _), parts in zip(queue, sizes, strict=True):
-        whole = UnitJob.of(layer, parts[0], shape)
-        units += [replace(whole, tokens=part) for part in parts]
+    units = [job for layer, x in queue
+             for job in layer_jobs(UnitJob.of(layer, len(x), shape), shape)]
     groups = -(-units[0].tokens // config.rows)
     # The unit is busy from the cycle after the queue took the first descriptor.
     early = outcome["first_act"] - (outcome["pushes"][0] + timing.PUSH + 1)

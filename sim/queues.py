@@ -4,11 +4,9 @@ Everything about a queue follows from its build and seed: ``python -m sparseloom
 SEED`` runs one again and prints what the unit counted and what the model says.
 """
 import argparse
-import json
 import shutil
 import sys
-import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +20,14 @@ from sparseloom.model.packed.cycles import (
     predict,
 )
 from sparseloom.model.packed.layer import PackedLayer, pack_layer
-from sparseloom.model.packed.stream import encode_acts, encode_weights, result_bytes
+from sparseloom.model.packed.stream import encode_acts
 from sparseloom.sim.beats import write_beats
-from sparseloom.sim.build import build_simulator, cache_folder
-from sparseloom.sim.driver import Job
+from sparseloom.sim.build import build_simulator
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.job_streams import job_streams
 from sparseloom.sim.layer import unit_verilog
-from sparseloom.sim.run import replay_command, run_bench
-from sparseloom.sim.tb_cycles import CYCLES, QUEUES
+from sparseloom.sim.queue_plans import run_plans
+from sparseloom.sim.run import replay_command, run_folder
 
 BUILDS = {
     "1x1": ArrayConfig(rows=1, cols=1, max_k=40, act_words=130, bus_bits=64, queue_depth=1),
@@ -240,22 +238,12 @@ def run_queues(queues: list[Queue], *, folder: Path | None = None, cache: Path |
     simulator = build_simulator(unit_verilog(config, cache), bus_bytes=config.bus_bytes,
                                 cache=cache)
     keep = folder is not None
-    if folder is None:
-        runs = (cache or cache_folder()) / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"queues-{queues[0].build}-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run_folder(folder, f"queues-{queues[0].build}", cache)
     plans = [_write(folder, number, queue) for number, queue in enumerate(queues)]
-    (folder / QUEUES).write_text(json.dumps(plans))
-    outcomes = run_bench(simulator, folder, module="sparseloom.sim.tb_cycles")
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    if failures:
-        done = len(json.loads((folder / CYCLES).read_text())) if (folder / CYCLES).exists() else 0
-        raise SimulationError(
-            f"build {queues[0].build}, seed {queues[min(done, len(queues) - 1)].seed}: "
-            f"{failures[0].splitlines()[0]}; to run it again: {replay_command(folder)}")
+    outcomes = run_plans(simulator, folder, plans,
+                         [f"build {queue.build}, seed {queue.seed}" for queue in queues])
     found = []
-    for queue, outcome in zip(queues, json.loads((folder / CYCLES).read_text()), strict=True):
+    for queue, outcome in zip(queues, outcomes, strict=True):
         if outcome["error"] or outcome["violations"]:
             raise SimulationError(f"build {queue.build}, seed {queue.seed}: error "
                                   f"{outcome['error']}, {outcome['violations']} broken rules; "
@@ -274,24 +262,18 @@ def run_queues(queues: list[Queue], *, folder: Path | None = None, cache: Path |
 
 def _write(folder: Path, number: int, queue: Queue) -> dict:
     """Stream files of a queue; its entry in the plan."""
-    config, weights, acts, jobs, size = queue.config, [], [], [], 0
-    rng = np.random.default_rng(queue.seed)
-    for tag, (layer, tokens) in enumerate(zip(queue.layers, queue.tokens, strict=True)):
-        weights.append(encode_weights(layer, cols=config.cols, tag=tag,
-                                      block_inputs=config.block_inputs,
-                                      weight_bits=config.weight_bits))
-        acts.append(encode_acts(rng.integers(-128, 128, (tokens, layer.in_features), np.int8),
-                                rows=config.rows, cols=config.cols))
-        jobs.append(asdict(Job.of(layer, tokens, tag)))
-        size += len(weights[-1]) + len(acts[-1]) + 10 * result_bytes(
-            tokens=tokens, outputs=layer.out_features, rows=config.rows, raw=layer.raw)
-        size += -(-layer.out_features // config.cols) * layer.in_features * -(
-            -tokens // config.rows)
+    config, rng = queue.config, np.random.default_rng(queue.seed)
+    jobs = list(zip(queue.layers, queue.tokens, strict=True))
+    streams = job_streams(jobs, config)
+    acts = [encode_acts(rng.integers(-128, 128, (tokens, layer.in_features), np.int8),
+                        rows=config.rows, cols=config.cols) for layer, tokens in jobs]
+    size = (sum(map(len, streams.weights)) + sum(map(len, acts))
+            + 10 * sum(streams.result_bytes) + streams.work)
     files = {stream: f"{stream}{number}.bin" for stream in ("weights", "acts")}
-    write_beats(folder / files["weights"], weights, config.bus_bytes)
+    write_beats(folder / files["weights"], streams.weights, config.bus_bytes)
     write_beats(folder / files["acts"], acts, config.bus_bytes)
     slow = 1 + max(queue.gaps.values()) // 8
-    return {**files, "jobs": jobs, "early": queue.early, "wait": queue.wait,
+    return {**files, "jobs": streams.descriptors, "early": queue.early, "wait": queue.wait,
             "late_wait": queue.late_wait, "poll": 1, "quiet": 0, "gaps": queue.gaps,
             "seed": 1 + queue.seed, "limit": slow * (20_000 + 10 * size),
             "results": f"results{number}.hex"}

@@ -5,12 +5,13 @@
 import contextlib
 import json
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparseloom.sim.build import TOP, Build
+from sparseloom.sim.build import TOP, Build, cache_folder
 from sparseloom.sim.errors import SimulationError
 
 RECORD = "run.json"
@@ -37,9 +38,32 @@ class Outcome:
     seconds: float
 
 
+def run_folder(folder: Path | None, name: str, cache: Path | None = None) -> Path:
+    """The folder of a run, made: the one given, or a new one in the cache, called after ``name``.
+
+    Parameters
+    ----------
+    folder : Path, optional
+    name : str
+    cache : Path, optional
+        As in :func:`~.build.build_simulator`.
+    """
+    if folder is None:
+        runs = (cache or cache_folder()) / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=runs, prefix=f"{name}-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def replay_command(folder: Path) -> str:
     """The command that runs a folder's bench again."""
     return f"{Path(sys.executable).name} -m sparseloom.sim.run {folder}"
+
+
+def first_failure(outcomes: Sequence[Outcome]) -> str | None:
+    """First line of what the first test that failed said; None if all passed."""
+    return next((outcome.failure.splitlines()[0] for outcome in outcomes if outcome.failure), None)
 
 
 def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,

@@ -10,6 +10,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.reference import accumulate, linear, requantise
 from sparseloom.sim import chain as module
+from sparseloom.sim import job_streams
 from sparseloom.sim.chain import check_chain, run_chain
 from sparseloom.sim.errors import SimulationError
 from tests.layers import random_acts, random_layer, useful_share
@@ -134,13 +135,13 @@ def test_an_error_never_becomes_a_result(monkeypatch, unit, message, tmp_path):
     """A packet's CRC fails: the chain ends with TUSER, whichever unit it was."""
     config = CONFIGS["3x5"]
     first, second, x = make_block(config, "ragged")
-    encode = module.encode_weights
+    encode = job_streams.encode_weights
 
     def spoil(layer, **settings):
         data = encode(layer, **settings)
         return data[:-1] + bytes([data[-1] ^ 1]) if layer.name == unit else data
 
-    monkeypatch.setattr(module, "encode_weights", spoil)
+    monkeypatch.setattr(job_streams, "encode_weights", spoil)
     with pytest.raises(SimulationError, match=message):
         run_chain(first, second, x[:3], config, folder=tmp_path)
     lines = (tmp_path / "results.hex").read_text().split()

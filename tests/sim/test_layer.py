@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sparseloom.model.errors import InputError
+from sparseloom.sim import job_streams
 from sparseloom.sim import layer as module
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.layer import run_layer, split_tokens
@@ -109,14 +110,15 @@ def test_a_wrong_output_is_counted_and_kept(monkeypatch):
     assert run.folder is not None and (run.folder / "results.hex").is_file()
 
 
-def spoil(monkeypatch, name, change):
+def spoil(monkeypatch, name, change, module=module):
     encode = getattr(module, name)
     monkeypatch.setattr(module, name, lambda *a, **k: change(encode(*a, **k)))
 
 
 def test_an_error_of_the_unit_is_told_with_a_replay(monkeypatch, capsys, tmp_path):
     layer, x = make()
-    spoil(monkeypatch, "encode_weights", lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    spoil(monkeypatch, "encode_weights", lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+          module=job_streams)
     with pytest.raises(SimulationError, match=r"layer layer: the unit reports crc \(packet "
                                               r"trailer: CRC-32 does not hold\) in strip 4; to "
                                               r"run it again: python"):

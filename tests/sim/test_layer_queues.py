@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sparseloom.model.errors import InputError
+from sparseloom.sim import job_streams
 from sparseloom.sim import layer_queues as module
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.layer_queues import run_layer_queues
@@ -73,8 +74,8 @@ def test_cycles_that_disagree_are_told(monkeypatch):
 
 
 def test_an_error_of_the_unit_is_told(monkeypatch, tmp_path):
-    encode = module.encode_weights
-    monkeypatch.setattr(module, "encode_weights",
+    encode = job_streams.encode_weights
+    monkeypatch.setattr(job_streams, "encode_weights",
                         lambda *a, **k: (lambda data: data[:-1] + bytes([data[-1] ^ 1]))(
                             encode(*a, **k)))
     layer, x = make_queues()["ffn1"][0]
