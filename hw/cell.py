@@ -1,4 +1,6 @@
 """One multiply-accumulate cell of the systolic array."""
+from itertools import pairwise
+
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -60,11 +62,12 @@ class Cell(wiring.Component):
         self.weight_bits = weight_bits
         self.target = target
         self.bel = bel
+        word = self._word_shape(weight_bits)
         super().__init__({
-            "x": In(signed(8)), "w": In(signed(weight_bits)),
+            "x": In(signed(8)), "w": In(word),
             "first": In(1), "last": In(1), "shift": In(1),
             "drain_right": In(signed(sum_bits)),
-            "x_right": Out(signed(8)), "w_down": Out(signed(weight_bits)),
+            "x_right": Out(signed(8)), "w_down": Out(word),
             "first_right": Out(1), "last_right": Out(1), "shift_right": Out(1),
             "drained": Out(signed(sum_bits)),
         })
@@ -94,6 +97,24 @@ class Cell(wiring.Component):
         for stage in range(1, Multiplier.LATENCY + Accumulator.LATENCY):
             capture = kept(capture, f"last_{stage}")
 
+        totals = self._totals(m, first)
+        chain = [Signal(signed(self.sum_bits), name=name, reset_less=True) for name in totals]
+        with m.If(capture):
+            m.d.sync += [drained.eq(total)
+                         for drained, total in zip(chain, totals.values(), strict=True)]
+        with m.Elif(self.shift):
+            m.d.sync += [drained.eq(right)
+                         for drained, right in pairwise([*chain, self.drain_right])]
+        m.d.comb += self.drained.eq(chain[0])
+        return m
+
+    @staticmethod
+    def _word_shape(weight_bits):
+        """Of what comes from above."""
+        return signed(weight_bits)
+
+    def _totals(self, m, first):
+        """Sums by the name of their drain register, left to right."""
         m.submodules.multiplier = multiplier = Multiplier(
             a_bits=8, b_bits=self.weight_bits, target=self.target, bel=self.bel)
         m.submodules.accumulator = accumulator = Accumulator(
@@ -102,10 +123,4 @@ class Cell(wiring.Component):
             multiplier.a.eq(self.x), multiplier.b.eq(self.w),
             accumulator.product.eq(multiplier.product), accumulator.first.eq(first),
         ]
-        drained = Signal(signed(self.sum_bits), reset_less=True)
-        with m.If(capture):
-            m.d.sync += drained.eq(accumulator.total)
-        with m.Elif(self.shift):
-            m.d.sync += drained.eq(self.drain_right)
-        m.d.comb += self.drained.eq(drained)
-        return m
+        return {"drained": accumulator.total}
