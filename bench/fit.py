@@ -12,6 +12,7 @@ from typing import Any
 from bench.device import git_revision, processor
 from bench.folders import Folders, read_json, write_json
 from bench.locks import locked
+from bench.rows import asked_for, find_row, with_row
 from sparseloom.hw.config import TARGETS, ArrayConfig
 from sparseloom.hw.errors import ToolError
 from sparseloom.hw.fit import fit, hashes, sources, tool_versions
@@ -62,25 +63,28 @@ def is_current(found: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> boo
 
 def measure(row: Row, seeds: int, folders: Folders) -> dict[str, Any]:
     """Place and route one row, and put it into the table."""
-    report = fit(row.config(), row.device, seeds=seeds, speed=SPEED,
-                 work=folders.root / "build/fit", entered=_tell)
-    macs = report["macs"]
-    record = {"row": row.name,
-              "comb_per_mac": round(report["comb"] / macs, 1),
-              "ff_per_mac": round(report["ff"] / macs, 1),
-              **{key: value for key, value in report.items()
-                 if key not in ("critical_paths", "folders", "cached")},
-              "machine": processor(), "git": git_revision(folders.root),
-              "command": f"make bench-fit ARGS='--device {row.device} --rows {row.rows} "
-                         f"--cols {row.cols} --target {row.target} --seeds {seeds}'"}
+    report = measured_fit(
+        row.config(), row.device, seeds=seeds, root=folders.root,
+        command=f"make bench-fit ARGS='--device {row.device} --rows {row.rows} "
+                f"--cols {row.cols} --target {row.target} --seeds {seeds}'")
+    del report["critical_paths"]
+    record = {"row": row.name, **report}
     with locked(folders.lock("fit")):
         table = read_table(folders)
-        order = {planned.name: index for index, planned in enumerate(PLAN)}
-        rows = {old["row"]: old for old in table["rows"]} | {row.name: record}
-        table["rows"] = sorted(rows.values(),
-                               key=lambda one: (order.get(one["row"], len(order)), one["row"]))
+        table["rows"] = with_row(table["rows"], record, PLAN)
         write_json(folders.results / "fit.json", table, indent=2)
     return record
+
+
+def measured_fit(config: ArrayConfig, device: str, *, seeds: int, root: Path, command: str,
+                 ) -> dict[str, Any]:
+    """A fit for a table: cells by MAC, and where and how it was made; runs of before serve."""
+    report = fit(config, device, seeds=seeds, speed=SPEED, work=root / "build/fit", entered=_tell)
+    macs = report["macs"]
+    return {"comb_per_mac": round(report["comb"] / macs, 1),
+            "ff_per_mac": round(report["ff"] / macs, 1),
+            **{key: value for key, value in report.items() if key not in ("folders", "cached")},
+            "machine": processor(), "git": git_revision(root), "command": command}
 
 
 def read_table(folders: Folders) -> dict[str, Any]:
@@ -104,10 +108,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     options = parser.parse_args(words)
     folders = Folders(options.root)
-    asked = {name: value for name in ("device", "rows", "cols", "target")
-             if (value := getattr(options, name)) is not None}
-    chosen = [row for row in PLAN if all(getattr(row, name) == value
-                                         for name, value in asked.items())]
+    asked, chosen = asked_for(PLAN, options, ("device", "rows", "cols", "target"))
     if not chosen and {"device", "rows", "cols"} <= set(asked):
         chosen = [Row(**asked)]
     if not chosen:
@@ -117,7 +118,7 @@ def main(words: Sequence[str] | None = None) -> int:
     code = 0
     for row in chosen:
         try:
-            found = {old["row"]: old for old in read_table(folders)["rows"]}.get(row.name)
+            found = find_row(read_table(folders)["rows"], row.name)
             if is_current(found, wanted(row, options.seeds)):
                 print(f"{row.name}: measured already", flush=True)
                 continue

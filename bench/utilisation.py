@@ -23,6 +23,7 @@ from rich.progress import Progress
 from bench.device import git_revision, processor
 from bench.folders import Folders, read_json, write_json
 from bench.locks import locked
+from bench.rows import asked_for, find_row, with_row
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import artefact_path, read_artefact
@@ -245,10 +246,7 @@ def measure(row: Row, asked: Mapping[str, Any], folder: Path | None, folders: Fo
              "command": f"make bench-utilisation ARGS='--rows {row.rows} --cols {row.cols} "
                         f"--compression {row.compression:g} --kind {row.kind}'"}
     with locked(folders.lock("utilisation")):
-        rows = {old["row"]: old for old in read_table(folders)["rows"]} | {row.name: found}
-        order = {planned.name: index for index, planned in enumerate(PLAN)}
-        table = sorted(rows.values(), key=lambda one: (order.get(one["row"], len(order)),
-                                                       one["row"]))
+        table = with_row(read_table(folders)["rows"], found, PLAN)
         write_json(folders.results / "utilisation.json", {
             "model": f"{MODEL_NAME}: the Linear layers of its encoder, {TOKENS} tokens of "
                      f"{TASK_NAME}",
@@ -277,10 +275,7 @@ def main(words: Sequence[str] | None = None, *,
     parser.add_argument("--kind", choices=KINDS)
     options = parser.parse_args(words)
     folders, console = Folders(options.root), Console(stderr=True)
-    asked = {name: value for name in ("rows", "cols", "compression", "kind")
-             if (value := getattr(options, name)) is not None}
-    chosen = [row for row in PLAN if all(getattr(row, name) == value
-                                         for name, value in asked.items())]
+    _, chosen = asked_for(PLAN, options, ("rows", "cols", "compression", "kind"))
     if not chosen:
         print(f"error: rows: expected some of {', '.join(row.name for row in PLAN)}, found none",
               file=sys.stderr)
@@ -291,7 +286,7 @@ def main(words: Sequence[str] | None = None, *,
                 folder = None if row.kind == "k3072" else prepare(row.compression, folders,
                                                                   progress)
                 settings = wanted(row, folder)
-                found = {old["row"]: old for old in read_table(folders)["rows"]}.get(row.name)
+                found = find_row(read_table(folders)["rows"], row.name)
                 if is_current(found, settings):
                     print(f"{row.name}: measured already", flush=True)
                     continue

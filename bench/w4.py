@@ -4,22 +4,21 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.device import device_note, git_revision, processor
+from bench.device import device_note, git_revision
+from bench.fit import measured_fit
 from bench.folders import Folders, read_json, write_json
 from bench.locks import locked
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.errors import ToolError
-from sparseloom.hw.fit import fit
 from sparseloom.model.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ArrayConfig(rows=12, cols=24, weight_bits=4, target="ecp5")
-DEVICE, SPEED = "85k", 6
+DEVICE = "85k"
 VARIANTS = ((8, "nearest"), (4, "nearest"), (4, "compensated"))
 """Bits of a weight and rounding, as ``quantize`` has them; 4 bits are compensated by default."""
 CHECKPOINT = "build/demo/checkpoint"
@@ -27,15 +26,9 @@ CHECKPOINT = "build/demo/checkpoint"
 
 def measure_fit(seeds: int) -> dict[str, Any]:
     """Place and route the unit; runs of before are used again."""
-    report = fit(CONFIG, DEVICE, seeds=seeds, speed=SPEED, work=ROOT / "build/fit", entered=_tell)
-    macs = report["macs"]
-    return {"comb_per_mac": round(report["comb"] / macs, 1),
-            "ff_per_mac": round(report["ff"] / macs, 1),
-            "macs_per_dsp": round(macs / report["dsp"], 2),
-            **{key: value for key, value in report.items()
-               if key not in ("folders", "cached")},
-            "machine": processor(), "git": git_revision(ROOT),
-            "command": f"make bench-w4 ARGS='fit --seeds {seeds}'"}
+    report = measured_fit(CONFIG, DEVICE, seeds=seeds, root=ROOT,
+                          command=f"make bench-w4 ARGS='fit --seeds {seeds}'")
+    return {"macs_per_dsp": round(report["macs"] / report["dsp"], 2), **report}
 
 
 def measure_score(checkpoint: str, task: str, name: str | None, bits: int, rounding: str,
@@ -79,10 +72,6 @@ def keep_score(folders: Folders, row: Mapping[str, Any]) -> None:
 def read_table(folders: Folders) -> dict[str, Any]:
     """The committed table; an empty one if there is none."""
     return read_json(folders.results / "w4.json") or {"fit": None, "scores": []}
-
-
-def _tell(seed: int, stage: str) -> None:
-    print(f"  {time.strftime('%H:%M:%S')}  {f'seed {seed}: ' if seed else ''}{stage}", flush=True)
 
 
 def _fit(options: argparse.Namespace, folders: Folders) -> None:

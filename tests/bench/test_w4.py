@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from bench import fit as bench_fit
 from bench import w4 as module
 from bench.w4 import CONFIG, VARIANTS, main
 from sparseloom.hw.devices import cell_multipliers
@@ -27,7 +28,7 @@ def runs(monkeypatch):
                 "weight_bits": bits, "rounding": rounding,
                 "scores": {"spearman": len(calls) / 100}, "stored_bits_per_weight": 4.1}
 
-    monkeypatch.setattr(module, "fit", fit)
+    monkeypatch.setattr(bench_fit, "fit", fit)
     monkeypatch.setattr(module, "measure_score", score)
     return calls
 
