@@ -9,7 +9,16 @@ time; worked out here.
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+
+
+def same_survivors(mask: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Rows of a mask (bool, shape (N, K)) that are alike, and the columns that survive in them."""
+    kept, of_row = torch.unique(mask, dim=0, return_inverse=True)
+    for index, survivors in enumerate(kept):
+        yield (of_row == index).nonzero()[:, 0], survivors.nonzero()[:, 0]
 
 
 @torch.no_grad()
@@ -43,10 +52,7 @@ def reconstruct(weight: torch.Tensor, bias: torch.Tensor | None, mask: torch.Ten
         old = torch.cat([old, bias.double()[:, None]], dim=1)
     wanted = old @ moments                                     # (N, size)
     new = torch.zeros_like(old)
-    kept, of_row = torch.unique(mask, dim=0, return_inverse=True)
-    for index, survivors in enumerate(kept):
-        rows = (of_row == index).nonzero()[:, 0]
-        cols = survivors.nonzero()[:, 0]
+    for rows, cols in same_survivors(mask):
         if bias is not None:
             cols = torch.cat([cols, torch.tensor([k], device=cols.device)])
         if not len(cols):

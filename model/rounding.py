@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from sparseloom.model.reconstruct import same_survivors
+
 RATIOS = tuple(step / 50 for step in range(15, 51))
 """Scales that are tried, relative to the one that clips no weight: 0.3 to 1."""
 
@@ -75,10 +77,7 @@ def compensate(weight: torch.Tensor, bias: torch.Tensor, keep: torch.Tensor, sca
     inputs = weight.shape[1]
     moments = moments.double()
     result, fitted = torch.zeros_like(weight), bias.clone()
-    kept, of_row = torch.unique(keep, dim=0, return_inverse=True)
-    for index, survivors in enumerate(kept):
-        rows = (of_row == index).nonzero()[:, 0]
-        order = survivors.nonzero()[:, 0]
+    for rows, order in same_survivors(keep):
         if not len(order):
             continue
         order = order[moments.diagonal()[order].argsort(descending=True, stable=True)]
