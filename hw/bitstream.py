@@ -1,7 +1,6 @@
 """The board's design to a bitstream, with open tools from the package index."""
 import json
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparseloom.hw.config import ArrayConfig
@@ -11,7 +10,7 @@ from sparseloom.hw.place_route import CHILD as NEXTPNR
 from sparseloom.hw.place_route import PACKAGE, TIME_LIMIT, nextpnr_version
 from sparseloom.hw.synthesis import CHILD as YOSYS
 from sparseloom.hw.synthesis import yosys_version
-from sparseloom.hw.tool import run_tool
+from sparseloom.hw.tool import package_version, run_tool
 from sparseloom.model.errors import InputError
 from sparseloom.model.write import write_whole
 
@@ -147,11 +146,7 @@ def check_timing(clocks: dict[str, dict[str, float]], *, clock_mhz: float) -> No
 
 
 def _tools() -> dict[str, str]:
-    try:
-        boards = version("amaranth-boards")
-    except PackageNotFoundError:
-        raise InputError("amaranth-boards: expected the Python package, found none "
-                         "(pip install amaranth-boards)") from None
+    boards = package_version("amaranth-boards")
     return {"pyosys": yosys_version(), PACKAGE: nextpnr_version(), "amaranth-boards": boards}
 
 

