@@ -30,6 +30,8 @@ class Geometry:
         M of every layer.
     bus_bytes : int
         Bytes in a beat of the streams: 4, 8 or 16.
+    weight_bits : int
+        Bits of a weight on the array: 8 or 4.
     act_words : int
         Words of half the activation buffer. A layer with more inputs is taken to have a buffer for
         one group of tokens, as any build for it must.
@@ -45,6 +47,7 @@ class Geometry:
     lanes: int = 4
     tokens: int = 128
     bus_bytes: int = 8
+    weight_bits: int = 8
     act_words: int = 8192
 
     def __post_init__(self):
@@ -57,12 +60,15 @@ class Geometry:
                              f"found {self.lanes}")
         if self.bus_bytes not in (4, 8, 16):
             raise InputError(f"bus_bytes: expected 4, 8 or 16, found {self.bus_bytes!r}")
+        if self.weight_bits not in (8, 4):
+            raise InputError(f"weight_bits: expected 8 or 4, found {self.weight_bits!r}")
 
     @classmethod
     def of(cls, config: PruneConfig) -> Geometry:
-        """Of ``config.rows``, ``cols`` and ``tokens``; the rest as the reference build has it."""
+        """Of what ``config`` says of the array; the rest as the reference build has it."""
         lanes = max(n for n in range(1, 5) if config.rows % n == 0)
-        return cls(rows=config.rows, cols=config.cols, tokens=config.tokens, lanes=lanes)
+        return cls(rows=config.rows, cols=config.cols, tokens=config.tokens, lanes=lanes,
+                   weight_bits=config.weight_bits)
 
 
 def columns_per_strip(mask: torch.Tensor, cols: int, p: int = 1) -> list[int]:
@@ -135,7 +141,8 @@ def _layer(columns: torch.Tensor, shape: Sequence[int], geometry: Geometry, *, r
            lut: bool) -> int:
     """Cycles of a layer whose strips run the given inputs: bool, (strips, K)."""
     unit = UnitShape(rows=geometry.rows, cols=geometry.cols, lanes=geometry.lanes,
-                     bus_bytes=geometry.bus_bytes, act_words=max(geometry.act_words, shape[1]))
+                     bus_bytes=geometry.bus_bytes, act_words=max(geometry.act_words, shape[1]),
+                     weight_bits=geometry.weight_bits)
     job = UnitJob(inputs=shape[1], outputs=shape[0], tokens=geometry.tokens, raw=raw, lut=lut,
                   counts=block_counts(columns.cpu().numpy(), unit.block_inputs))
     return predict(layer_jobs(job, unit), unit).cycles

@@ -235,6 +235,9 @@ def prune(
         "Columns of the array, for cycles.", PRUNING, PRUNE.cols, "--cols")] = None,
     tokens: Annotated[int | None, _option(
         "Tokens that the cycles are counted for.", PRUNING, PRUNE.tokens, "--tokens")] = None,
+    weight_bits: Annotated[int | None, _option(
+        "Bits of a weight on the array, for cycles: 8 or 4.", PRUNING, PRUNE.weight_bits,
+        "--weight-bits")] = None,
     method: Annotated[str | None, _option(
         f"How groups are chosen: {', '.join(METHODS)}.", PRUNING, PRUNE.method,
         "--method")] = None,
@@ -283,11 +286,11 @@ def prune(
     file = read_settings(config)
     prune_config = merged(PruneConfig, "prune", file, {
         "compression": compression, "cycles": cycles, "rows": rows, "cols": cols,
-        "tokens": tokens, "method": method, "scope": scope, "structure": structure, "p": p,
-        "q": q, "pad": pad, "embeddings": embeddings, "strength": strength,
-        "layer_strengths": parse_strengths(layer_strength or []), "penalty": penalty,
-        "milestones": tuple(milestone) if milestone else None, "prune_at": prune_at,
-        "gradual": gradual, "saliency": saliency, "reconstruct": reconstruct})
+        "tokens": tokens, "weight_bits": weight_bits, "method": method, "scope": scope,
+        "structure": structure, "p": p, "q": q, "pad": pad, "embeddings": embeddings,
+        "strength": strength, "layer_strengths": parse_strengths(layer_strength or []),
+        "penalty": penalty, "milestones": tuple(milestone) if milestone else None,
+        "prune_at": prune_at, "gradual": gradual, "saliency": saliency, "reconstruct": reconstruct})
     train = _train_config(
         file, sets, epochs=epochs, max_steps=max_steps, batch=batch, accumulate=accumulate,
         learning_rate=learning_rate, seed=seed, save_steps=save_steps, distil=distil,

@@ -33,6 +33,11 @@ def _choice(setting: str, value: object, choices: tuple[str, ...]) -> None:
         _refuse(setting, f"one of {', '.join(choices)}", value)
 
 
+def _weight_bits(value: object) -> None:
+    if type(value) is not int or value not in (8, 4):
+        _refuse("weight_bits", "8 or 4", value)
+
+
 def _integer(setting: str, value: object, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         _refuse(setting, f"an integer of {low} or more", value)
@@ -68,6 +73,9 @@ class PruneConfig:
         of the cycle model for ``tokens`` tokens.
     rows, cols, tokens : int
         R and C of the array and M, for ``cycles`` and for the cycles that a report tells.
+    weight_bits : int
+        Bits of a weight on that array, 8 or 4. Training does not depend on it; an artefact has
+        those of :class:`QuantizeConfig`.
     scope : str
         Where groups compete: ``strip`` (each strip of p outputs keeps the same share, so that the
         array is evenly loaded), ``layer`` (each layer the same share) or ``global``.
@@ -122,6 +130,7 @@ class PruneConfig:
     rows: int = 12
     cols: int = 12
     tokens: int = 128
+    weight_bits: int = 8
     scope: str = "strip"
     method: str = "reweighted"
     strength: float | None = None
@@ -139,6 +148,7 @@ class PruneConfig:
         _choice("structure", self.structure, STRUCTURES)
         for name in ("p", "q", "rows", "cols", "tokens", "gradual"):
             _integer(name, getattr(self, name), 1)
+        _weight_bits(self.weight_bits)
         for name in ("pad", "embeddings", "reconstruct"):
             if not isinstance(getattr(self, name), bool):
                 _refuse(name, "true or false", getattr(self, name))
@@ -341,8 +351,7 @@ class QuantizeConfig:
     seed: int = 1
 
     def __post_init__(self):
-        if type(self.weight_bits) is not int or self.weight_bits not in (8, 4):
-            _refuse("weight_bits", "8 or 4", self.weight_bits)
+        _weight_bits(self.weight_bits)
         if self.rounding is not None:
             _choice("rounding", self.rounding, ROUNDINGS)
         _choice("calibration", self.calibration, CALIBRATIONS)

@@ -1,4 +1,5 @@
 """Masks that meet a budget of cycles."""
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,22 @@ def test_geometry():
     assert Geometry.of(PruneConfig(rows=6, cols=7, tokens=9)) == Geometry(
         rows=6, cols=7, lanes=3, tokens=9)
     assert Geometry.of(PruneConfig()) == Geometry()
+    assert Geometry.of(PruneConfig(weight_bits=4)) == Geometry(weight_bits=4)
     with pytest.raises(InputError, match=r"^lanes: expected a divisor of rows = 12, found 5$"):
         Geometry(lanes=5)
     with pytest.raises(InputError, match=r"^tokens: expected an integer of 1 or more, found 0$"):
         Geometry(tokens=0)
     with pytest.raises(InputError, match=r"^bus_bytes: expected 4, 8 or 16, found 5$"):
         Geometry(bus_bytes=5)
+    with pytest.raises(InputError, match=r"^weight_bits: expected 8 or 4, found 5$"):
+        Geometry(weight_bits=5)
+
+
+def test_narrow_weights_load_faster():
+    """One group of tokens waits for its weights, of which a strip of 4 bits has half."""
+    masks = {"layer": torch.ones(48, 64, dtype=torch.bool)}
+    config = PruneConfig(rows=4, cols=16, tokens=4)
+    cycles = {bits: model_cycles(masks, Geometry.of(replace(config, weight_bits=bits)))["layer"]
+              for bits in (8, 4)}
+    # 16 columns: two beats for each input, or one.
+    assert cycles[8] - cycles[4] == pytest.approx(3 * 64, rel=0.05)

@@ -44,8 +44,8 @@ from sparseloom.model.errors import InputError
     (TrainConfig, "distil", 1.5, "a number from 0 to 1"),
     (TrainConfig, "precision", "fp8", "one of auto, float32, bfloat16"),
     (TrainConfig, "max_tokens", 2, "an integer of 4 or more"),
-    *((QuantizeConfig, "weight_bits", bits, "8 or 4")
-      for bits in (2, 7, 16, 8.0, "8", True)),
+    *((config, "weight_bits", bits, "8 or 4")
+      for config in (PruneConfig, QuantizeConfig) for bits in (2, 7, 16, 8.0, "8", True)),
     (QuantizeConfig, "rounding", "stochastic", "one of nearest, compensated"),
     (QuantizeConfig, "calibration_rows", 0, "an integer of 1 or more"),
 ])
