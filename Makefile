@@ -25,7 +25,7 @@ export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
 endif
 
 .PHONY: help demo test lint setup check clean bench-glue bench-step bench-pack bench-fit \
-	bench-cycles bench-utilisation bench-w4
+	bench-cycles bench-synth bench-utilisation bench-w4
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
 	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
 	@echo "make bench-fit   clock and cells on ECP5 devices, an hour and more: ARGS='--device 85k'"
+	@echo "make bench-synth cells on ECP5, iCE40, Nexus, Gowin and Xilinx 7, by synthesis alone"
 	@echo "make bench-cycles  the cycle model against RTL, and how many points a minute it does"
 	@echo "make bench-utilisation  real pruned layers through the RTL: utilisation, speed-up over dense;"
 	@echo "              half an hour and more: ARGS='--rows 12 --compression 5 --kind queue'"
@@ -73,7 +74,7 @@ bench-glue: check $(READY)-bench $(if $(DATA_DIR),,$(READY)-hub)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.glue $(if $(ROW),run '$(ROW)',all --jobs $(JOBS)) \
 		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(ARGS)
 
-bench-step bench-pack bench-fit bench-cycles bench-utilisation bench-w4: bench-%: check $(READY)
+bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4: bench-%: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.$* $(ARGS)
 
 lint: check $(READY)
