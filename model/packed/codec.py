@@ -151,8 +151,9 @@ def unpack_nibbles(data: np.ndarray, count: int) -> np.ndarray:
         raise ValueError(f"{-(-count // 2)} bytes expected, not {data.shape[-1]}")
     if count % 2 and (data[..., -1] >> 4).any():
         raise ValueError("the left-over half of the last byte is not zero")
-    halves = np.stack([data & 15, data >> 4], axis=-1).reshape(*data.shape[:-1], -1)[..., :count]
-    return (halves.astype(np.int8) ^ 8) - np.int8(8)
+    halves = np.stack([data & 15, data >> 4], axis=-1).reshape(*data.shape[:-1],
+                                                               2 * data.shape[-1])
+    return (halves[..., :count].astype(np.int8) ^ 8) - np.int8(8)
 
 
 def align(section: bytes) -> bytes:

@@ -94,6 +94,13 @@ def test_each_column_of_nibbles_begins_on_a_byte():
         1, 2, 5, 1, 1, 3]
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0,)])
+def test_no_nibbles(shape):
+    values = np.zeros(shape, np.int8)
+    found = unpack_nibbles(pack_nibbles(values), shape[-1])
+    assert found.dtype == np.int8 and found.shape == shape
+
+
 def test_nibble_refusals():
     with pytest.raises(ValueError, match=r"values must fit in 4 bits, not -9\.\.3"):
         pack_nibbles(np.array([3, -9], np.int8))
