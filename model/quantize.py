@@ -23,6 +23,8 @@ LEVELS = 255
 SMALLEST_RATIO = 2.0 ** -30
 """Least s_x · s_w / s_y that is used; mult and shift reach 2**-32."""
 
+SMALLEST_SCALE = float(np.finfo(np.float64).tiny)
+
 
 def activation_scale(low: float, high: float) -> tuple[float, int]:
     """Scale and zero point of a tensor whose values lie in low..high.
@@ -32,14 +34,14 @@ def activation_scale(low: float, high: float) -> tuple[float, int]:
     Returns
     -------
     scale : float
-        Above 0; 1.0 where all values are 0.
+        Above 0; 1.0 where all values are 0, or nearer than floats can divide into levels.
     zero_point : int
         -128 to 127.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    if high == low:
-        return 1.0, 0
     scale = (high - low) / LEVELS
+    if scale < SMALLEST_SCALE:
+        return 1.0, 0
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 

@@ -26,6 +26,7 @@ def gelu(x):
 @pytest.mark.parametrize(("low", "high", "scale", "zero"), [
     (-1.0, 1.55, 0.01, -28), (0.0, 255.0, 1.0, -128), (-255.0, 0.0, 1.0, 127),
     (2.0, 5.1, 0.02, -128), (-5.1, -2.0, 0.02, 127), (0.0, 0.0, 1.0, 0),
+    (0.0, 5e-324, 1.0, 0), (-1e-310, 2e-310, 1.0, 0),
 ])
 def test_activation_scale(low, high, scale, zero):
     assert activation_scale(low, high) == (pytest.approx(scale), zero)
