@@ -24,8 +24,17 @@ def matmul_bytes(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor of int32, shape (M, N)
+
+    Notes
+    -----
+    The stride of a side of length 1 is arbitrary, but ``_int_mm`` hands it to oneDNN as the leading
+    dimension; if it is too short, oneDNN computes nothing and the sums are whatever the memory held
+    (PyTorch issue 195066). So both operands come with strides that fit.
     """
-    return torch._int_mm(x, weight.t())  # pyright: ignore[reportPrivateImportUsage]
+    x = x.reshape(-1).view(x.shape)
+    flat = weight.reshape(-1)
+    other = flat.view(1, -1) if weight.shape[1] == 1 else flat.view(weight.shape).t()
+    return torch._int_mm(x, other)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def matmul_floats(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
