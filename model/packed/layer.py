@@ -141,7 +141,8 @@ class PackedLayer:
                 self._refuse("column_masks", f"no column beyond in_features = {self.in_features}",
                              f"{int(beyond.sum())}")
         if self.out_features % self.p:
-            last = int(self.column_mask()[-1].sum())  # columns of the last block row
+            there = int(self.block_mask[-1].sum())      # of the last block row, in order the last
+            last = int(self.column_masks[present - there:].sum())
             beyond = self.weights[len(self.weights) - last:, self.out_features % self.p:]
             if beyond.any():
                 self._refuse("weights", f"zero beyond out_features = {self.out_features}",

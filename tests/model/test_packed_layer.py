@@ -1,6 +1,7 @@
 import dataclasses
 import tempfile
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sparseloom.model.packed.artefact import (
     write_artefact,
 )
 from sparseloom.model.packed.codec import unpack_record
-from sparseloom.model.packed.layer import pack_layer
+from sparseloom.model.packed.layer import PackedLayer, pack_layer
 from sparseloom.model.packed.stream import encode_weights, split_packets, strip_columns
 from tests.layers import random_layer, random_mask
 
@@ -208,6 +209,24 @@ def test_refusals_name_layer_and_field(change, message):
     layer = random_layer(np.random.default_rng(1), inputs=8, outputs=6, p=3, q=4, density=1.0)
     with pytest.raises(InputError, match=message):
         dataclasses.replace(layer, **change)
+
+
+def test_a_layer_of_nothing_takes_no_room_for_what_it_might_hold():
+    """The grid of its columns alone would take 98 MB, of those of the largest layer 2 GB."""
+    n, k = 3001, 65535
+    tracemalloc.start()
+    try:
+        layer = PackedLayer(
+            name="tall", in_features=k, out_features=n, structure="column", p=2, q=k,
+            block_mask=np.zeros((1501, 1), bool), column_masks=np.zeros((0, k), bool),
+            weights=np.zeros((0, 2), np.int8), bias=np.zeros(n, np.int32),
+            mult=np.full(n, 40000, np.uint16), shift=np.full(n, 20, np.uint8), lut=None, raw=True,
+            input_scale=1.0, input_zero_point=0, output_scale=1.0, output_zero_point=0,
+            lut_scale=0.0, lut_zero_point=0, weight_scale=np.ones(n, np.float32))
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+    assert not layer.block_mask.any()
 
 
 def test_scales_that_are_whole_numbers_are_taken():
