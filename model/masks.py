@@ -114,7 +114,7 @@ def read_masks(folder: str | os.PathLike) -> dict[str, np.ndarray] | None:
         with safe_open(path, framework="numpy") as file:
             return _read(path, file)
     except (SafetensorError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = cut(str(error) or type(error).__name__)   # may quote the file's own names
         raise InputError(f"{path}: expected a whole safetensors file, found: {reason}") from None
 
 
@@ -125,7 +125,7 @@ def read_groups(folder: str | os.PathLike) -> tuple[str, int, int]:
         with safe_open(path, framework="numpy") as file:
             body = _header(path, (file.metadata() or {}).get(METADATA_KEY))
     except (SafetensorError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = cut(str(error) or type(error).__name__)   # may quote the file's own names
         raise InputError(f"{path}: expected a whole safetensors file, found: {reason}") from None
     return body["structure"], body["p"], body["q"]
 

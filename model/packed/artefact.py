@@ -152,9 +152,9 @@ def read_artefact(folder: str | os.PathLike) -> Artefact:
         with safe_open(path, framework="numpy") as file:
             return _read(path, file)
     except (SafetensorError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"artefact {path}: expected a whole safetensors file, found: {reason}"
-                         ) from None
+        reason = str(error) or type(error).__name__    # may quote the file's own names
+        raise InputError(f"artefact {path}: expected a whole safetensors file, "
+                         f"found: {cut(reason)}") from None
 
 
 def _read(path: Path, file) -> Artefact:

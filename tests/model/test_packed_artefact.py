@@ -177,6 +177,19 @@ def test_truncated(folder):
     refused(folder, "expected a whole safetensors file")
 
 
+def test_what_the_file_says_of_itself_is_shown_cut(folder):
+    """The library quotes names of the file in its errors, whatever they are."""
+    data = (folder / FILE_NAME).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    for dtype in ("x" * 5000, "\x1b[31m\x7f\u2028"):
+        head = json.loads(data[8:8 + size])
+        head["raw/bias"]["dtype"] = dtype
+        text = json.dumps(head).encode()
+        (folder / FILE_NAME).write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:])
+        message = refused(folder, "expected a whole safetensors file, found: Error while")
+        assert message.isprintable() and len(message) < 200 + len(str(folder))
+
+
 @pytest.mark.parametrize("key", TENSORS)
 def test_a_flipped_bit_in_each_tensor(folder, key):
     name = f"encoder.layer.0.query/{key}"
