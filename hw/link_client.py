@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sparseloom.hw.errors import LinkError
 from sparseloom.model.packed import link
-from sparseloom.model.packed.codec import unpack_record
+from sparseloom.model.packed.codec import record_bytes, unpack_record
 from sparseloom.model.packed.link import Frame, FrameError, Splitter
 
 ATTEMPTS = 10
@@ -77,14 +77,22 @@ class LinkClient:
         Raises
         ------
         LinkError
-            If there is no answer, or its version is not ours.
+            If there is no answer, its version is not ours, or its sizes leave no room for a beat.
         """
         nonce = self._draw(32).to_bytes(4, "little")
         answer = self.ask(link.HELLO, nonce)
+        size = record_bytes(link.HELLO_ANSWER)
+        if answer.status != link.OK or len(answer.data) != size:
+            raise LinkError(f"link, hello: expected {size} bytes, found {len(answer.data)}, status "
+                            f"{link.STATUSES[answer.status][0]}")
         found = unpack_record(link.HELLO_ANSWER, answer.data)
         if found["version"] != link.LINK_VERSION:
             raise LinkError(f"link version: expected {link.LINK_VERSION}, "
                             f"found {found['version']}")
+        if not 1 <= found["bus_bytes"] <= min(found["max_data"], found["stream_bytes"]):
+            raise LinkError(f"link, hello: expected room for a beat, found beats of "
+                            f"{found['bus_bytes']} bytes, frames of {found['max_data']}, queues of "
+                            f"{found['stream_bytes']}")
         self.max_data = min(link.MAX_DATA, found["max_data"])
         return found
 

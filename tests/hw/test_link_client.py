@@ -125,6 +125,25 @@ def test_hello_is_ours_by_its_nonce():
         client.hello()
 
 
+@pytest.mark.parametrize(("size", "status"), [(4, link.OK), (11, link.OK), (13, link.OK),
+                                              (12, link.BUSY)])
+def test_hello_that_is_none(size, status):
+    client, _ = make(lambda question: answer(question, (question.data + bytes(20))[:size],
+                                             status=status).encode())
+    with pytest.raises(LinkError, match=f"link, hello: expected 12 bytes, found {size}, status "
+                                        f"{link.STATUSES[status][0]}"):
+        client.hello()
+
+
+@pytest.mark.parametrize(("sizes", "found"), [
+    ({"bus_bytes": 0}, "beats of 0 bytes"), ({"max_data": 7}, "frames of 7"),
+    ({"stream_bytes": 0}, "queues of 0")])
+def test_hello_without_room_for_a_beat(sizes, found):
+    client, _ = make(lambda question: hello(question, **sizes).encode())
+    with pytest.raises(LinkError, match=f"link, hello: expected room for a beat, found .*{found}"):
+        client.hello()
+
+
 def test_serial_port():
     """Real pyserial on a pseudo-terminal; a thread plays the board."""
     board, port = os.openpty()
