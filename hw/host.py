@@ -15,7 +15,12 @@ from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.link import Frame
-from sparseloom.model.packed.stream import decode_results, encode_acts, encode_weights
+from sparseloom.model.packed.stream import (
+    decode_results,
+    encode_acts,
+    encode_weights,
+    result_bytes,
+)
 
 TABLE = {register.name: register for register in REGISTERS}
 
@@ -106,8 +111,8 @@ class Host:
         Raises
         ------
         UnitError
-            If the unit refuses the job, stops with an error, or moves nothing for ``stall``
-            seconds. The next job begins with a reset.
+            If the unit refuses the job, stops with an error, moves nothing for ``stall``
+            seconds, or gives results of another length. The next job begins with a reset.
         LinkError
             If the board does not answer.
         """
@@ -119,7 +124,9 @@ class Host:
                 raise UnitError(f"register {name}: expected it to be written, found it refused")
         if not self.write("JOB_PUSH"):
             raise UnitError(f"job: expected a place in the queue, found {self.read('STATUS')}")
-        results = self._pump({link.WEIGHTS: weights, link.ACTS: acts})
+        size = result_bytes(tokens=job.tokens, outputs=job.outputs, rows=self.config.rows,
+                            raw=job.raw)
+        results = self._pump({link.WEIGHTS: weights, link.ACTS: acts}, size)
         self._clean = True
         return results
 
@@ -156,9 +163,13 @@ class Host:
                                      tag=self._tag, weight_bits=config.weight_bits)
             data = self.run_job(Job.of(layer, size, self._tag), weights,
                                 encode_acts(part, rows=config.rows, cols=config.cols))
-            outputs.append(decode_results(
-                data, tokens=size, outputs=layer.out_features, rows=config.rows,
-                cols=config.cols, raw=layer.raw))
+            try:
+                outputs.append(decode_results(
+                    data, tokens=size, outputs=layer.out_features, rows=config.rows,
+                    cols=config.cols, raw=layer.raw))
+            except InputError as error:         # not the caller's
+                self._clean = False
+                raise UnitError(f"unit: {error}") from error
         return np.concatenate(outputs)
 
     def _ask(self, kind: int, data: bytes = b"", *, last: bool = False) -> Frame:
@@ -169,8 +180,8 @@ class Host:
             self._clean = False
             raise
 
-    def _pump(self, streams: dict[int, bytes]) -> bytes:
-        """Send what is taken, receive what is there, until the results end."""
+    def _pump(self, streams: dict[int, bytes], size: int) -> bytes:
+        """Send what is taken, receive what is there, until the results end: ``size`` bytes."""
         most = min(self.link.max_data, self._room) // self._bus_bytes * self._bus_bytes
         limit = pack_record(link.RESULTS_QUESTION, limit=most)
         sent = dict.fromkeys(streams, 0)
@@ -191,7 +202,11 @@ class Host:
                 moved = bool(answer.data)
                 if answer.flags & link.FLAG_USER:
                     self._stopped(answer.data)
-                if answer.flags & link.FLAG_LAST:
+                last = bool(answer.flags & link.FLAG_LAST)
+                if len(results) > size or (last and len(results) != size):
+                    raise UnitError(f"unit: expected results of {size} bytes, found "
+                                    f"{len(results)}{' and no end' if not last else ''}")
+                if last:
                     return bytes(results)
             if moved:
                 moved_at = self._heard()
@@ -223,8 +238,12 @@ class Host:
             raise LinkError(f"weight stream version: expected {spec.STREAM_VERSION}, "
                             f"found {version}")
         geometry, build = self.read("GEOMETRY"), self.read("BUILD")
-        return ArrayConfig(
-            rows=geometry["rows"], cols=geometry["cols"], block_inputs=geometry["block_inputs"],
-            weight_bits=geometry["weight_bits"], bus_bits=8 * build["bus_bytes"],
-            lanes=build["lanes"], queue_depth=build["queue_depth"],
-            max_k=self.read("MAX_K")["value"], act_words=self.read("ACT_WORDS")["value"])
+        max_k, act_words = self.read("MAX_K")["value"], self.read("ACT_WORDS")["value"]
+        try:
+            return ArrayConfig(
+                rows=geometry["rows"], cols=geometry["cols"],
+                block_inputs=geometry["block_inputs"], weight_bits=geometry["weight_bits"],
+                bus_bits=8 * build["bus_bytes"], lanes=build["lanes"],
+                queue_depth=build["queue_depth"], max_k=max_k, act_words=act_words)
+        except InputError as error:
+            raise LinkError(f"registers: expected those of a unit, found: {error}") from error

@@ -2,6 +2,7 @@
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from sparseloom.hw.errors import LinkError, UnitError
@@ -12,6 +13,7 @@ from sparseloom.hw.registers import UNIT_ID
 from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record, unpack_record
 from sparseloom.model.packed.link import Frame, Splitter
+from tests.layers import random_layer
 
 POLL = 1e-3
 WORDS = {
@@ -80,7 +82,7 @@ class Board:
             if self.pending:
                 self.pending -= 1
                 return {}
-            return {"data": bytes(8), "flags": link.FLAG_LAST}
+            return {"data": bytes(6), "flags": link.FLAG_LAST}
         return {}
 
 
@@ -93,10 +95,50 @@ def test_a_bad_line_is_no_stalled_unit():
     board = Board(pending=3, deaf=9)
     host = connect(board)
     begun = board.now()
-    assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(8)
+    assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(6)
     assert host.link.seen["again"] == 27
     assert 3 * host.stall < board.now() - begun
     assert host.link.in_vain == pytest.approx(board.now() - begun, abs=0.1)
+
+
+def test_a_board_of_no_geometry_is_no_unit(monkeypatch):
+    monkeypatch.setitem(WORDS, "GEOMETRY", {**WORDS["GEOMETRY"], "rows": 0})
+    with pytest.raises(LinkError, match="registers: expected those of a unit, found: rows"):
+        connect(Board())
+
+
+@pytest.mark.parametrize(("answer", "message"), [
+    ({"data": bytes(200)}, "expected results of 6 bytes, found 200 and no end"),
+    ({"data": b"x"}, "expected results of 6 bytes, found 7 and no end"),
+    ({"data": bytes(5), "flags": link.FLAG_LAST}, "expected results of 6 bytes, found 5$"),
+    ({"data": bytes(8), "flags": link.FLAG_LAST}, "expected results of 6 bytes, found 8$"),
+])
+def test_results_of_another_length_are_told(answer, message):
+    """A board that never ends them would fill the memory."""
+    class Babbling(Board):
+        def _answer(self, question):
+            return answer if question.kind == link.RESULTS else super()._answer(question)
+
+    board = Babbling()
+    host = connect(board)
+    with pytest.raises(UnitError, match=f"unit: {message}"):
+        host.run_job(JOB, bytes(8), bytes(8))
+    assert board.asked["results"] <= 7
+    with pytest.raises(UnitError, match=f"unit: {message}"):
+        host.run_job(JOB, bytes(8), bytes(8))
+    assert board.asked["reset"] == 2, "the job before went wrong"
+
+
+def test_lanes_of_no_token_that_are_not_zero_are_the_unit_s_fault():
+    class Spilling(Board):
+        def _answer(self, question):
+            if question.kind == link.RESULTS:
+                return {"data": bytes([1, 1]) * 3, "flags": link.FLAG_LAST}
+            return super()._answer(question)
+
+    layer = random_layer(np.random.default_rng(1), inputs=8, outputs=3)
+    with pytest.raises(UnitError, match="unit: results: expected zero in lanes beyond token 0"):
+        connect(Spilling()).run_layer(layer, np.zeros((1, 8), np.int8))
 
 
 @pytest.mark.parametrize("deaf", [0, 1])
@@ -111,11 +153,11 @@ def test_a_stalled_unit_is_told_on_any_line(deaf):
 def test_a_silent_bus_is_reset_before_the_next_job():
     board = Board()
     host = connect(board)
-    assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(8)
+    assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(6)
     assert board.asked["reset"] == 1
     for access in (lambda: host.read("STATUS"), lambda: host.write("JOB_PUSH")):
         board.silent, resets = True, board.asked["reset"]
         with pytest.raises(LinkError, match="bus did not answer in time"):
             access()
-        assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(8)
+        assert host.run_job(JOB, bytes(8), bytes(8)) == bytes(6)
         assert board.asked["reset"] == resets + 1
