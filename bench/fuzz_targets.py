@@ -212,6 +212,11 @@ class ArtefactTarget(Target):
         path = self.folder / FILE_NAME
         path.write_bytes(given)
         artefact = read_artefact(path)
+        head, tensors = take_apart(given)
+        crcs = {name: zlib.crc32(part) for name, part in tensors}
+        for row in json.loads(head["__metadata__"][METADATA_KEY])["layers"]:
+            for key, crc in row["crc32"].items():
+                check(crcs[f"{row['name']}/{key}"] == crc, f"crc32 of {key}")
         for layer in artefact.layers.values():
             stored = stored_bits_per_weight(layer) if layer.weights.size else float("inf")
             check(stored > 4, "less than its weights are stored")
@@ -362,6 +367,7 @@ class WeightsTarget(Target):
             check(str(refused).startswith("weight stream: ends inside"), str(refused))
         else:
             check(b"".join(packets) == stream, "packets are not the stream")
+            check(len(stream) % spec.ALIGN_BYTES == 0, "half a packet was split off")
         table, strips = decode_weights(stream, **job)
         check((table is not None) == job["lut"], "table")
         check(len(strips) == -(-job["outputs"] // job["cols"]), "number of strips")

@@ -84,6 +84,16 @@ def test_a_wrong_answer_is_found(tmp_path, monkeypatch):
         ArtefactTarget(tmp_path), 100))
 
 
+def test_an_artefact_whose_crc_does_not_hold_is_found(tmp_path, monkeypatch):
+    target = ArtefactTarget(tmp_path)
+    data = bytearray(target.whole[0])
+    data[-1] ^= 1                       # of a scale
+    taken = fuzz_targets.read_artefact(tmp_path / "sparseloom.safetensors")
+    monkeypatch.setattr(fuzz_targets, "read_artefact", lambda _: taken)
+    monkeypatch.setattr(target, "draw", lambda _: bytes(data))
+    assert findings(target, 1)[0].startswith("Wrong: crc32 of ")
+
+
 def test_a_message_of_another_form_is_found(monkeypatch):
     def told(self, piece):
         raise fuzz_targets.FrameError("no\nframe")
