@@ -46,7 +46,7 @@ def _records(packet: bytes, bus_bytes: int) -> np.ndarray:
 
 
 def read_beats(path: Path, bus_bytes: int) -> list[tuple[bytes, bool]]:
-    """Read what the recorder wrote.
+    """Read what the recorder wrote: per beat data (lowest byte first), TKEEP, TLAST, TUSER.
 
     Returns
     -------
@@ -58,20 +58,19 @@ def read_beats(path: Path, bus_bytes: int) -> list[tuple[bytes, bool]]:
     SimulationError
         If the file is damaged, or ends inside a packet.
     """
-    width = 2 + KEEP_BYTES + bus_bytes
+    record = np.dtype([("data", np.uint8, bus_bytes), ("keep", "<u2"), ("last", np.uint8),
+                       ("user", np.uint8)])
     try:
-        raw = bytes.fromhex(path.read_text().replace("\n", " "))
-        records = np.frombuffer(raw, np.uint8).reshape(-1, width)
+        beats = np.frombuffer(path.read_bytes(), record)
     except (OSError, ValueError) as error:
         raise SimulationError(f"{path}: expected recorded beats, found {error}") from None
     packets, start = [], 0
-    for end in np.flatnonzero(records[:, 1]) + 1:
-        part = records[start:end]
-        keep = (part[:, 2].astype(int) << 8 | part[:, 3])[:, None] >> np.arange(bus_bytes) & 1
-        data = part[:, 2 + KEEP_BYTES:][:, ::-1]
-        packets.append((data[keep.astype(bool)].tobytes(), bool(part[-1, 0])))
+    for end in np.flatnonzero(beats["last"]) + 1:
+        part = beats[start:end]
+        keep = part["keep"][:, None] >> np.arange(bus_bytes) & 1
+        packets.append((part["data"][keep.astype(bool)].tobytes(), bool(part["user"][-1])))
         start = end
-    if start != len(records):
-        raise SimulationError(f"{path}: expected whole packets, found {len(records) - start} beats "
+    if start != len(beats):
+        raise SimulationError(f"{path}: expected whole packets, found {len(beats) - start} beats "
                               "after the last")
     return packets

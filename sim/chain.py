@@ -176,7 +176,7 @@ def run_chain(first: PackedLayer, second: PackedLayer, x: np.ndarray, config: Ar
         if problem := _problem(outcome, beats, len(sizes)):
             raise SimulationError(problem)
         wire, packets = (good_packets(folder / name, len(sizes), config.bus_bytes)
-                         for name in ("link.hex", "results.hex"))
+                         for name in ("link0.bin", "results0.bin"))
         results = np.concatenate(decode_jobs(packets, [(second, size) for size in sizes], config))
     except SimulationError as error:
         raise SimulationError(f"{where}: {error}; to run it again: {replay_command(folder)}"
@@ -214,12 +214,12 @@ def _write_plan(folder: Path, first: PackedLayer, second: PackedLayer, x: np.nda
     beats, each = {}, {}
     for unit, layer, leaves in zip(UNITS, (first, second), ("link", "result"), strict=True):
         each[unit] = streams = job_streams([(layer, size) for size in sizes], config)
-        beats[f"{unit}_weight_beats"] = write_beats(folder / f"{unit}_weights.bin",
+        beats[f"{unit}_weight_beats"] = write_beats(folder / f"{unit}_weights0.bin",
                                                     streams.weights, config.bus_bytes)
         beats[f"{leaves}_beats"] = sum(-(-size // config.bus_bytes)
                                        for size in streams.result_bytes)
     acts = [encode_acts(part, rows=config.rows, cols=config.cols) for part in _parts(x, sizes)]
-    beats["act_beats"] = write_beats(folder / "acts.bin", acts, config.bus_bytes)
+    beats["act_beats"] = write_beats(folder / "acts0.bin", acts, config.bus_bytes)
     # Generous: units that take longer than every word on every port after the other hang.
     words = sum(beats.values()) + sum(streams.work + sum(streams.result_bytes)
                                       for streams in each.values())

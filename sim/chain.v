@@ -1,11 +1,11 @@
 // Top of a simulation of two units, one behind the other: the result port of `first` is wired to the
 // activation port of `second`, beat for beat, with nothing in between.
 //
-// While `play` is up the other streams come from files in the working directory, one record a beat
-// (first_weights.bin, acts.bin, second_weights.bin), and two recorders write a line a beat: what
-// passes on the wires (link.hex), and what comes out at the end (results.hex). Gaps are drawn at random,
-// in 256ths, for each stream. Those of the wires hold TVALID and TREADY back on both sides at once;
-// without them (gap_link 0) nothing but the wires is there.
+// While `play` is up the other streams come from files in the working directory (first_weights0.bin,
+// acts0.bin, second_weights0.bin), and two recorders write what passes on the wires (link0.bin) and
+// what comes out at the end (results0.bin). Gaps are drawn at random, in 256ths, for each stream. Those
+// of the wires hold TVALID and TREADY back on both sides at once; without them (gap_link 0) nothing but
+// the wires is there.
 module bench #(
     parameter BUS_BYTES = 8
 ) (
@@ -129,24 +129,29 @@ module bench #(
         .m_axis_results_tvalid(results_tvalid), .m_axis_results_tready(result_ready)
     );
 
-    player #(.BUS_BYTES(BUS_BYTES), .FILE("first_weights.bin")) first_weights (
-        .aclk(aclk), .play(play), .pause(random[7:0] < gap_weights), .beats(first_weight_beats),
+    player #(.BUS_BYTES(BUS_BYTES), .FILE("first_weights")) first_weights (
+        .aclk(aclk), .play(play), .pause(random[7:0] < gap_weights), .number(0),
+        .beats(first_weight_beats),
         .tdata(first_weights_tdata), .tkeep(first_weights_tkeep), .tlast(first_weights_tlast),
         .tvalid(first_weights_tvalid), .tready(first_weights_tready));
-    player #(.BUS_BYTES(BUS_BYTES), .FILE("second_weights.bin")) second_weights (
-        .aclk(aclk), .play(play), .pause(random[15:8] < gap_weights), .beats(second_weight_beats),
+    player #(.BUS_BYTES(BUS_BYTES), .FILE("second_weights")) second_weights (
+        .aclk(aclk), .play(play), .pause(random[15:8] < gap_weights), .number(0),
+        .beats(second_weight_beats),
         .tdata(second_weights_tdata), .tkeep(second_weights_tkeep), .tlast(second_weights_tlast),
         .tvalid(second_weights_tvalid), .tready(second_weights_tready));
-    player #(.BUS_BYTES(BUS_BYTES), .FILE("acts.bin")) acts (
-        .aclk(aclk), .play(play), .pause(random[23:16] < gap_acts), .beats(act_beats),
+    player #(.BUS_BYTES(BUS_BYTES), .FILE("acts")) acts (
+        .aclk(aclk), .play(play), .pause(random[23:16] < gap_acts), .number(0),
+        .beats(act_beats),
         .tdata(acts_tdata), .tkeep(acts_tkeep), .tlast(acts_tlast),
         .tvalid(acts_tvalid), .tready(acts_tready));
-    recorder #(.BUS_BYTES(BUS_BYTES), .FILE("link.hex")) link (
-        .aclk(aclk), .aresetn(aresetn), .play(play), .beats(link_beats), .violations(link_violations),
+    recorder #(.BUS_BYTES(BUS_BYTES), .FILE("link")) link (
+        .aclk(aclk), .aresetn(aresetn), .play(play), .number(0),
+        .beats(link_beats), .violations(link_violations),
         .tdata(link_tdata), .tkeep(link_tkeep), .tlast(link_tlast), .tuser(link_tuser),
         .tvalid(link_tvalid), .tready(link_tready & open));
-    recorder #(.BUS_BYTES(BUS_BYTES), .FILE("results.hex")) results (
-        .aclk(aclk), .aresetn(aresetn), .play(play), .beats(result_beats), .violations(result_violations),
+    recorder #(.BUS_BYTES(BUS_BYTES), .FILE("results")) results (
+        .aclk(aclk), .aresetn(aresetn), .play(play), .number(0),
+        .beats(result_beats), .violations(result_violations),
         .tdata(results_tdata), .tkeep(results_tkeep), .tlast(results_tlast), .tuser(results_tuser),
         .tvalid(results_tvalid), .tready(result_ready));
 

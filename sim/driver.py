@@ -154,8 +154,8 @@ class Unit(Control):
         self.sent = {"weights": int(dut.weight_packets.value), "acts": int(dut.act_packets.value)}
         dut.aresetn.value = 0
         dut.play.value = 0
-        for name, value in (("seed", 1), ("packets", 1), ("gap_weights", 0), ("gap_acts", 0),
-                            ("gap_results", 0)):
+        for name, value in (("number", 0), ("seed", 1), ("packets", 1), ("gap_weights", 0),
+                            ("gap_acts", 0), ("gap_results", 0)):
             getattr(dut, name).value = value
         Clock(dut.aclk, CLOCK_NS, unit="ns").start()
         super().__init__(dut)

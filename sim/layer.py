@@ -215,7 +215,7 @@ def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: 
         outcome = json.loads((folder / "outcome.json").read_text())
         if problem := _problem(outcome, beats, len(sizes)):
             raise SimulationError(problem)
-        packets = good_packets(folder / "results.hex", len(sizes), config.bus_bytes)
+        packets = good_packets(folder / "results0.bin", len(sizes), config.bus_bytes)
         results = np.concatenate(decode_jobs(packets, [(layer, size) for size in sizes], config))
     except SimulationError as error:
         raise SimulationError(f"layer {layer.name}: {error}; to run it again: "
@@ -247,9 +247,9 @@ def _write_plan(folder: Path, layer: PackedLayer, x: np.ndarray, sizes: list[int
     """Stream files and plan of a run; the beats that the unit must take."""
     acts = [encode_acts(part, rows=config.rows, cols=config.cols)
             for part in np.split(x, np.cumsum(sizes)[:-1])]
-    beats = {"weight_beats": write_beats(folder / "weights.bin", streams.weights,
+    beats = {"weight_beats": write_beats(folder / "weights0.bin", streams.weights,
                                          config.bus_bytes),
-             "act_beats": write_beats(folder / "acts.bin", acts, config.bus_bytes)}
+             "act_beats": write_beats(folder / "acts0.bin", acts, config.bus_bytes)}
     # Generous: a unit that takes longer than every word on every port after the other hangs.
     words = len(x) * layer.out_features * 8 + sum(beats.values()) + streams.work
     limit = int((10_000 + 10 * words) / (1 - stall) ** 2)

@@ -66,7 +66,7 @@ class ResultWatch:
     Parameters
     ----------
     folder : Path
-        Of the run; all files ``results*.hex`` in it count.
+        Of the run; all files ``results*.bin`` in it count.
     title : str
         Of the task.
     total : int
@@ -80,7 +80,7 @@ class ResultWatch:
     def __init__(self, folder: Path, title: str, total: int, bus_bytes: int,
                  progress: Progress | None):
         self.folder, self.progress = folder, progress
-        self.share = bus_bytes / (2 * (4 + bus_bytes) + 1)    # result bytes per byte of a file
+        self.share = bus_bytes / (4 + bus_bytes)          # result bytes per byte of a file
         self.stop = threading.Event()
         self.thread = None
         self.total = total
@@ -104,7 +104,7 @@ class ResultWatch:
         assert self.progress is not None
         while not self.stop.wait(0.5):
             size = 0
-            for path in self.folder.glob("results*.hex"):
+            for path in self.folder.glob("results*.bin"):
                 with suppress(FileNotFoundError):             # renamed in this moment
                     size += path.stat().st_size
             self.progress.update(self.task, completed=min(self.total, int(size * self.share)))

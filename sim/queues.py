@@ -269,14 +269,12 @@ def _write(folder: Path, number: int, queue: Queue) -> dict:
                         rows=config.rows, cols=config.cols) for layer, tokens in jobs]
     size = (sum(map(len, streams.weights)) + sum(map(len, acts))
             + 10 * sum(streams.result_bytes) + streams.work)
-    files = {stream: f"{stream}{number}.bin" for stream in ("weights", "acts")}
-    write_beats(folder / files["weights"], streams.weights, config.bus_bytes)
-    write_beats(folder / files["acts"], acts, config.bus_bytes)
+    write_beats(folder / f"weights{number}.bin", streams.weights, config.bus_bytes)
+    write_beats(folder / f"acts{number}.bin", acts, config.bus_bytes)
     slow = 1 + max(queue.gaps.values()) // 8
-    return {**files, "jobs": streams.descriptors, "early": queue.early, "wait": queue.wait,
+    return {"jobs": streams.descriptors, "early": queue.early, "wait": queue.wait,
             "late_wait": queue.late_wait, "poll": 1, "quiet": 0, "gaps": queue.gaps,
-            "seed": 1 + queue.seed, "limit": slow * (20_000 + 10 * size),
-            "results": f"results{number}.hex"}
+            "seed": 1 + queue.seed, "limit": slow * (20_000 + 10 * size)}
 
 
 def main() -> None:

@@ -2,11 +2,10 @@
 
 Reads ``queues.json`` in the working directory: for each queue its jobs, how many of them are pushed
 before the first beat, how many cycles lie between two looks for a place for another (``poll``),
-pauses, and the names of the stream files beside it. Writes ``cycles.json``, and each queue's
-recorded results under the name that it gives.
+pauses. The streams' files beside it bear the queue's number: ``weights0.bin``, ``acts0.bin``.
+Writes ``cycles.json`` and, by the recorder, ``results0.bin``.
 """
 import json
-import os
 from pathlib import Path
 
 import cocotb
@@ -14,11 +13,6 @@ import cocotb
 from sparseloom.sim.driver import Job, Unit, wait_for
 
 QUEUES, CYCLES = "queues.json", "cycles.json"
-PLAYED = {"weights": "weights.bin", "acts": "acts.bin"}
-"""Files that the player of ``bench.v`` opens."""
-RECORDED = "results.hex"
-"""The file of its recorder."""
-
 
 @cocotb.test()
 async def run_queues(dut):
@@ -26,18 +20,16 @@ async def run_queues(dut):
     unit = Unit(dut)
     await unit.reset()
     found = []
-    for queue in json.loads(Path(QUEUES).read_text()):
+    for number, queue in enumerate(json.loads(Path(QUEUES).read_text())):
+        dut.number.value = number
         found.append(await run_queue(dut, unit, queue))
         Path(CYCLES).write_text(json.dumps(found, indent=1))
 
 
 async def run_queue(dut, unit: Unit, queue: dict) -> dict:
     """One queue; cycles are counted from the first in which beats may be offered."""
-    for stream, file in PLAYED.items():
-        Path(file).unlink(missing_ok=True)
-        os.link(queue[stream], file)
-        getattr(dut, f"gap_{stream}").value = queue["gaps"][stream]
-    dut.gap_results.value = queue["gaps"]["results"]
+    for stream, gap in queue["gaps"].items():
+        getattr(dut, f"gap_{stream}").value = gap
     dut.seed.value = queue["seed"]
     dut.packets.value = len(queue["jobs"])
     assert await unit.write("CONTROL", counters_clear=1)
@@ -75,5 +67,4 @@ async def run_queue(dut, unit: Unit, queue: dict) -> dict:
     }
     dut.play.value = 0
     await unit.cycles(4)                            # the recorder closes its file
-    os.replace(RECORDED, queue["results"])
     return found

@@ -1,7 +1,7 @@
 """Bench for long runs: Python describes the jobs, the bench's own player does the rest.
 
-Reads ``plan.json`` in the working directory, ``weights.bin`` and ``acts.bin`` beside it are the
-player's; writes ``outcome.json`` and (the recorder) ``results.hex``.
+Reads ``plan.json`` in the working directory, ``weights0.bin`` and ``acts0.bin`` beside it are
+the player's; writes ``outcome.json`` and (the recorder) ``results0.bin``.
 """
 import json
 from pathlib import Path

@@ -24,26 +24,27 @@ def test_beats_are_inverse(tmp_path, bus_bytes, sizes):
     packets = [octets(size, size) for size in sizes]
     beats = write_beats(tmp_path / "in", packets, bus_bytes)
     assert beats == sum(-(-size // bus_bytes) for size in sizes)
-    # what the recorder would write: TUSER in front, in hexadecimal
+    # what the recorder would write: the other way round, TUSER behind it
     width = 3 + bus_bytes
     raw = (tmp_path / "in").read_bytes()
-    lines = ["00" + raw[i:i + width].hex() for i in range(0, len(raw), width)]
-    (tmp_path / "out").write_text("\n".join(lines) + "\n")
+    (tmp_path / "out").write_bytes(b"".join(raw[i:i + width][::-1] + b"\0"
+                                            for i in range(0, len(raw), width)))
     assert read_beats(tmp_path / "out", bus_bytes) == [(packet, False) for packet in packets]
 
 
 def test_record_by_hand(tmp_path):
     write_beats(tmp_path / "in", [bytes([1, 2, 3, 4, 5])], 4)
     assert (tmp_path / "in").read_bytes().hex(" ") == "00 00 0f 04 03 02 01 01 00 01 00 00 00 05"
-    (tmp_path / "out").write_text("0000000f04030201\n01010001000000ee\n")
+    (tmp_path / "out").write_bytes(bytes.fromhex("01 02 03 04 0f 00 00 00 ee 00 00 00 01 00 01 01"))
     assert read_beats(tmp_path / "out", 4) == [(bytes([1, 2, 3, 4, 0xEE]), True)]
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("0000000f04030201\n", "1 beats after the last"), ("00zz", "expected recorded beats"),
-    ("0000000f0403", "expected recorded beats")])
-def test_damaged_records(tmp_path, text, message):
-    (tmp_path / "out").write_text(text)
+@pytest.mark.parametrize(("record", "message"), [
+    ("01 02 03 04 0f 00 00 00", "1 beats after the last"),
+    ("01 02 03 04 0f 00", "expected recorded beats"), (None, "expected recorded beats")])
+def test_damaged_records(tmp_path, record, message):
+    if record:
+        (tmp_path / "out").write_bytes(bytes.fromhex(record))
     with pytest.raises(SimulationError, match=message):
         read_beats(tmp_path / "out", 4)
 
@@ -57,8 +58,8 @@ def play(folder: Path, *, acts: list[bytes], gap: int = 0, broken: int = 0,
          limit: int = 20_000) -> dict:
     """Loop packets back; returns the bench's own counts."""
     build = build_simulator(LOOPBACK, bus_bytes=BUS_BYTES)
-    write_beats(folder / "weights.bin", [octets(100)], BUS_BYTES)
-    write_beats(folder / "acts.bin", acts, BUS_BYTES)
+    write_beats(folder / "weights0.bin", [octets(100)], BUS_BYTES)
+    write_beats(folder / "acts0.bin", acts, BUS_BYTES)
     job = {"inputs": 1, "outputs": 1, "tokens": 1, "zero_point": broken}
     (folder / "plan.json").write_text(json.dumps({
         "jobs": [job] * len(acts), "seed": 5, "limit": limit, "wait": 5,
@@ -72,7 +73,7 @@ def play(folder: Path, *, acts: list[bytes], gap: int = 0, broken: int = 0,
 def test_what_is_played_is_recorded(tmp_path, gap):
     acts = [octets(4001), octets(1, 2), octets(64, 3)]
     outcome = play(tmp_path, acts=acts, gap=gap)
-    assert read_beats(tmp_path / "results.hex", BUS_BYTES) == [(packet, False) for packet in acts]
+    assert read_beats(tmp_path / "results0.bin", BUS_BYTES) == [(packet, False) for packet in acts]
     beats = sum(-(-len(packet) // BUS_BYTES) for packet in acts)
     assert outcome["finished"] and outcome["violations"] == outcome["late_beats"] == 0
     assert outcome["act_beats"] == outcome["result_beats"] == beats

@@ -107,7 +107,7 @@ def test_a_wrong_output_is_counted_and_kept(monkeypatch):
     assert run.mismatches == 2 and run.outputs == 14 * 24
     assert run.first_mismatch() == {"token": 3, "output": 7, "expected": int(right[3, 7] ^ 1),
                                     "found": int(right[3, 7])}
-    assert run.folder is not None and (run.folder / "results.hex").is_file()
+    assert run.folder is not None and (run.folder / "results0.bin").is_file()
 
 
 def spoil(monkeypatch, name, change, module=module):
@@ -135,7 +135,7 @@ def test_a_hang_is_told(monkeypatch, tmp_path):
     real = module.write_beats
 
     def without_acts(path, packets, bus_bytes):
-        return real(path, packets if path.name == "weights.bin" else [], bus_bytes)
+        return real(path, packets if path.name == "weights0.bin" else [], bus_bytes)
 
     monkeypatch.setattr(module, "write_beats", without_acts)
     with pytest.raises(SimulationError, match="the unit did not finish"):
