@@ -18,8 +18,11 @@ from sparseloom.sim.errors import SimulationError
 
 BENCH = Path(__file__).with_name("bench.v")
 ECP5_CELLS = Path(__file__).with_name("ecp5_cells.v")
-LIBRARIES = (ECP5_CELLS, Path(__file__).with_name("stream_ends.v"))
-"""Models of the vendor's cells; players and recorders of the benches."""
+LIBRARIES = (ECP5_CELLS, Path(__file__).with_name("stream_ends.v"),
+             Path(__file__).with_name("script.v"))
+"""Models of the vendor's cells; the streams' ends and the driver of the benches."""
+CLOCK = Path(__file__).with_name("clock.cpp")
+"""Main program of a bench without Python."""
 TOP = "bench"
 CACHE_VARIABLE = "SPARSELOOM_CACHE"
 # Moving conditions takes ten times as long as the rest of the translation, for nothing measurable.
@@ -57,7 +60,7 @@ def cache_folder() -> Path:
 
 def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
                     cache: Path | None = None, bench: Path = BENCH,
-                    long_run: bool = False) -> Build:
+                    long_run: bool = False, python: bool = True) -> Build:
     """The simulator of a unit's Verilog, compiled unless the cache has it.
 
     Any number of processes may ask for one at the same time; one of them compiles.
@@ -76,6 +79,9 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         Verilog with module ``bench``, the top.
     long_run : bool
         Compiled for millions of cycles, kept apart.
+    python : bool
+        cocotb runs inside, and the bench's own signals are public. Without it the bench ends by
+        itself, has one port, ``aclk``, and no signal is public.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
     """
     environment = tool_environment()
     flags = LONG_RUN_FLAGS if long_run else COMPILER_FLAGS
-    recipe = _recipe(verilog, bus_bytes, waves, bench, flags)
+    recipe = _recipe(verilog, bus_bytes, waves, bench, flags, python)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     cache = cache or cache_folder()
     final = cache / key
@@ -98,7 +104,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
               tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
             _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
-                     runtime, bench, flags)
+                     runtime, bench, flags, python)
             Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
             whole = Path(part, "whole")
             whole.mkdir()
@@ -146,7 +152,7 @@ def _versions() -> dict[str, str]:
 
 
 def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
-            flags: tuple[str, ...]) -> dict[str, object]:
+            flags: tuple[str, ...], python: bool) -> dict[str, object]:
     """Everything that the executable depends on."""
     if not verilog.is_file():
         raise InputError(f"{verilog}: expected a Verilog file, found none")
@@ -159,7 +165,8 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
                       for path in libraries_of(verilog, bench)],
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
         "flags": [*VERILATOR_FLAGS, *flags],
-        "run_path": str(cocotb_tools.config.libs_dir),
+        "main": (str(cocotb_tools.config.libs_dir) if python
+                 else hashlib.sha256(CLOCK.read_bytes()).hexdigest()),
     }
 
 
@@ -176,7 +183,7 @@ def libraries_of(*files: Path) -> list[Path]:
 
 def _runtime_folder(cache: Path, recipe: dict[str, object]) -> Path:
     """Where Verilator's own runtime lies compiled, the same for every unit."""
-    parts = [recipe[name] for name in ("waves", "tools", "flags")]
+    parts = [recipe[name] for name in ("waves", "tools", "flags", "main")]
     return cache / f"runtime-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
 
 
@@ -190,22 +197,14 @@ def _lock(cache: Path, key: str) -> Iterator[None]:
 
 def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
              environment: dict[str, str], log: Path, runtime: Path, bench: Path,
-             flags: tuple[str, ...]) -> None:
-    import cocotb_tools.config
-
-    libraries = cocotb_tools.config.libs_dir
-    main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-    # Only the bench's own ports are open to Python: the unit inside is optimised freely.
-    control = part / "public.vlt"
-    control.write_text(f'`verilator_config\npublic_flat_rw -module "{TOP}" -var "*"\n')
+             flags: tuple[str, ...], python: bool) -> None:
     objects = part / "objects"
     translate = [
-        "verilator", "-cc", "--exe", "--vpi", "-Mdir", str(objects), "--top-module", TOP,
+        "verilator", "-cc", "--exe", "-Mdir", str(objects), "--top-module", TOP,
         "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *VERILATOR_FLAGS,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
-        "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
-        str(control), str(main), str(bench.resolve()), str(verilog.resolve()),
-        *map(str, libraries_of(verilog, bench))]
+        *(_with_python(part) if python else [str(CLOCK)]),
+        str(bench.resolve()), str(verilog.resolve()), *map(str, libraries_of(verilog, bench))]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
             f"VM_TRACE={int(waves)}", *flags]
     with open(log, "w") as out:
@@ -227,3 +226,16 @@ def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
         with suppress(OSError):                          # another process was quicker
             os.replace(spare, runtime)
     os.replace(objects / TOP, part / TOP)
+
+
+def _with_python(part: Path) -> list[str]:
+    """What makes cocotb the main program; its files go to ``part``."""
+    import cocotb_tools.config
+
+    libraries = cocotb_tools.config.libs_dir
+    # Only the bench's own ports are open to Python: the unit inside is optimised freely.
+    control = part / "public.vlt"
+    control.write_text(f'`verilator_config\npublic_flat_rw -module "{TOP}" -var "*"\n')
+    return ["--vpi", "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
+            str(control),
+            str(cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp")]

@@ -1,4 +1,5 @@
 """Queues of layers in RTL: every output, and cycles counted three ways."""
+import dataclasses
 import io
 import json
 
@@ -31,7 +32,7 @@ def make_queues():
 def test_outputs_and_cycles():
     progress = Progress(console=Console(file=io.StringIO()))
     built, queues = [], make_queues()
-    runs = run_layer_queues(queues, CONFIG, poll=5, progress=progress, title="some layers",
+    runs = run_layer_queues(queues, CONFIG, progress=progress, title="some layers",
                             built=lambda: built.append(1))
     assert [(run.name, run.layers, run.jobs) for run in runs] == [
         ("all", 3, 9), ("ffn1", 1, 2), ("ffn2", 1, 4), ("other", 1, 3)]
@@ -61,7 +62,44 @@ def test_a_wrong_output_is_counted_and_kept(monkeypatch):
     monkeypatch.setattr(module, "linear", bent)
     run, = run_layer_queues(queues, CONFIG)
     assert run.mismatches == run.jobs == 4
-    assert run.problems() == ["mismatches: expected 0, found 4"]
+    found = run.difference.found
+    assert run.problems() == [
+        "mismatches: expected 0, found 4",
+        f"the first in layer ffn2, token 0, output 0: expected {found ^ 1}, found {found}"]
+    assert run.replay is not None and "&&" in run.replay
+
+
+def test_the_first_difference_counts_tokens_over_jobs(monkeypatch):
+    """The second job of four begins with token 6 or before."""
+    right, calls = module.linear, []
+
+    def bent(layer, x):
+        values = right(layer, x)
+        calls.append(len(x))
+        if len(calls) == 2:
+            values[1, 7] += 5
+        return values
+
+    monkeypatch.setattr(module, "linear", bent)
+    run, = run_layer_queues({"one": make_queues()["ffn2"]}, CONFIG)
+    first = run.difference
+    assert (run.mismatches, first.layer, first.token, first.output) == (1, "ffn2", calls[0] + 1, 7)
+    assert first.expected == first.found + 5
+
+
+def test_with_pauses():
+    """Every output is right; cycles lie within the model's bounds."""
+    queue = make_queues()["all"]
+    free, = run_layer_queues({"all": queue}, CONFIG)
+    runs = [run_layer_queues({"all": queue}, CONFIG, stall=0.3, seed=seed)[0] for seed in (1, 2)]
+    for run in runs:
+        assert run.problems() == [] and run.predicted_cycles is None
+        assert run.cycles > free.cycles and run.outputs == 19 * 75
+        assert run.counters["active"] == free.counters["active"]
+        assert min(run.stalls.values()) > 0
+    assert runs[0].cycles != runs[1].cycles
+    late = dataclasses.replace(runs[0], stalls=dict.fromkeys(runs[0].stalls, 0))
+    assert "busy within the cycle model's bounds" in late.problems()[0]
 
 
 def test_cycles_that_disagree_are_told(monkeypatch):
@@ -80,7 +118,17 @@ def test_an_error_of_the_unit_is_told(monkeypatch, tmp_path):
                             encode(*a, **k)))
     layer, x = make_queues()["ffn1"][0]
     with pytest.raises(SimulationError, match=r"queue one: the unit reports crc .*; to run it "
-                                              r"again: python"):
+                                              r"again: \(cd .* && .*/bench\)"):
+        run_layer_queues({"one": [(layer, x[:3])], "two": [(layer, x)]}, CONFIG, folder=tmp_path)
+    assert not (tmp_path / "results1.bin").exists(), "the next queue would only hang"
+
+
+def test_a_hang_is_told(monkeypatch, tmp_path):
+    write = module.write_beats
+    monkeypatch.setattr(module, "write_beats", lambda path, packets, bus_bytes: write(
+        path, packets if path.name == "weights0.bin" else [], bus_bytes))
+    layer, x = make_queues()["ffn1"][0]
+    with pytest.raises(SimulationError, match="queue one: the unit did not finish"):
         run_layer_queues({"one": [(layer, x[:3])]}, CONFIG, folder=tmp_path)
 
 
