@@ -18,6 +18,32 @@ app = typer.Typer(no_args_is_help=True, add_completion=False,
                   help="Prove layers in RTL simulation.")
 DEFAULTS = ArrayConfig()
 
+# Options that commands share.
+Folder = Annotated[Path, typer.Argument(show_default=False, help="Artefact folder.")]
+Tokens = Annotated[int, typer.Option(min=1, max=65535, help="Real tokens to run.")]
+Rows = Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")]
+Cols = Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")]
+MaxK = Annotated[int | None, typer.Option(
+    show_default=f"{DEFAULTS.max_k}, or the inputs of a layer if there are more",
+    help="Longest dot product, in inputs.")]
+ActWords = Annotated[int | None, typer.Option(
+    show_default=f"{DEFAULTS.act_words}, or MAX_K if that is more",
+    help="Words of ROWS bytes in each half of the activation buffer.")]
+BusBits = Annotated[int, typer.Option(
+    help=f"Width of the streams: {', '.join(map(str, BUS_BITS))}.")]
+Lanes = Annotated[int | None, typer.Option(
+    show_default="the largest divisor of ROWS up to 4", help="Results post-processed in a cycle.")]
+QueueDepth = Annotated[int, typer.Option(help="Jobs that may be outstanding.")]
+BlockInputs = Annotated[int, typer.Option(
+    help=f"Inputs per bit of a block bitmap: {', '.join(map(str, BLOCK_INPUTS))}.")]
+Sentences = Annotated[Path | None, typer.Option(
+    show_default="the artefact's own examples",
+    help="Text file, one sentence a line, to take the tokens from.")]
+Stall = Annotated[float, typer.Option(
+    min=0, max=0.99, help="Share of cycles in which each stream pauses.")]
+Seed = Annotated[int, typer.Option(min=1, help="Of the pauses.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")]
+
 
 @app.callback()
 def sim() -> None:
@@ -26,39 +52,26 @@ def sim() -> None:
 
 @app.command()
 def layer(
-    artefact: Annotated[Path, typer.Argument(show_default=False, help="Artefact folder.")],
+    artefact: Folder,
     name: Annotated[str, typer.Option("--layer", "-l", show_default=False,
                                       help="Layer, by its name in the model.")],
-    tokens: Annotated[int, typer.Option(min=1, max=65535, help="Real tokens to run.")] = 32,
-    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = DEFAULTS.rows,
-    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = DEFAULTS.cols,
-    max_k: Annotated[int | None, typer.Option(
-        show_default=f"{DEFAULTS.max_k}, or the layer's inputs if there are more",
-        help="Longest dot product, in inputs.")] = None,
-    act_words: Annotated[int | None, typer.Option(
-        show_default=f"{DEFAULTS.act_words}, or MAX_K if that is more",
-        help="Words of ROWS bytes in each half of the activation buffer.")] = None,
-    bus_bits: Annotated[int, typer.Option(
-        help=f"Width of the streams: {', '.join(map(str, BUS_BITS))}.")] = DEFAULTS.bus_bits,
-    lanes: Annotated[int | None, typer.Option(
-        show_default="the largest divisor of ROWS up to 4",
-        help="Results post-processed in a cycle.")] = None,
-    queue_depth: Annotated[int, typer.Option(
-        help="Jobs that may be outstanding.")] = DEFAULTS.queue_depth,
-    block_inputs: Annotated[int, typer.Option(
-        help=f"Inputs per bit of a block bitmap: {', '.join(map(str, BLOCK_INPUTS))}.",
-    )] = DEFAULTS.block_inputs,
+    tokens: Tokens = 32,
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    max_k: MaxK = None,
+    act_words: ActWords = None,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    queue_depth: QueueDepth = DEFAULTS.queue_depth,
+    block_inputs: BlockInputs = DEFAULTS.block_inputs,
     weight_bits: Annotated[int | None, typer.Option(
         show_default="the layer's", help=f"Bits of a weight: {', '.join(map(str, WEIGHT_BITS))}.",
     )] = None,
-    sentences: Annotated[Path | None, typer.Option(
-        show_default="the artefact's own examples",
-        help="Text file, one sentence a line, to take the tokens from.")] = None,
-    stall: Annotated[float, typer.Option(
-        min=0, max=0.99, help="Share of cycles in which each stream pauses.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=1, help="Of the pauses.")] = 1,
+    sentences: Sentences = None,
+    stall: Stall = 0.0,
+    seed: Seed = 1,
     waves: Annotated[bool, typer.Option("--waves", help="Write a waveform (VCD).")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a layer on real activations and compare every output with the integer oracle.
 
@@ -77,10 +90,7 @@ def layer(
     from sparseloom.sim.layer import run_layer
 
     log = Console(stderr=True)
-    cost = straddle_cost(packed, cols)
-    if cost > 1:
-        log.print(f"note: {cols} columns do not divide p = {packed.p}: strips that straddle blocks "
-                  f"run the columns of both, {cost:.2f} times the work", highlight=False)
+    _note_straddling(log, packed, cols)
     with progress_bars(log) as progress:
         task = progress.add_task("activations from the model", total=None)
         x = capture_activations(artefact, name, tokens=tokens, sentences=texts)
@@ -121,27 +131,84 @@ def layer(
 
 
 @app.command()
+def model(
+    artefact: Folder,
+    patterns: Annotated[list[str] | None, typer.Option(
+        "--layers", "-l", show_default="all",
+        help="Only layers whose names match this shell pattern, such as '*.output.dense'; may be "
+             "given several times.")] = None,
+    tokens: Tokens = 32,
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    max_k: MaxK = None,
+    act_words: ActWords = None,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    queue_depth: QueueDepth = DEFAULTS.queue_depth,
+    block_inputs: BlockInputs = DEFAULTS.block_inputs,
+    sentences: Sentences = None,
+    stall: Stall = 0.0,
+    seed: Seed = 1,
+    keep: Annotated[Path | None, typer.Option(
+        show_default=False, help="Keep the simulation's data in this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run every encoder Linear on real activations and compare every output with the oracle.
+
+    Each layer runs by itself, at the simulator's own speed; its cycles are compared with the cycle
+    model's. A model with weights of 8 and of 4 bits runs on two units. Exit code 0 only if no
+    output and no cycle differs.
+    """
+    texts = _sentences(sentences)
+    # Only now: this loads the converter to Verilog.
+    from sparseloom.sim.model import choose_layers, run_model
+
+    layers = choose_layers(read_artefact(artefact).layers, patterns or [])
+    max_k = max_k or max(DEFAULTS.max_k, *(packed.in_features for packed in layers.values()))
+    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
+                         act_words=act_words or max(DEFAULTS.act_words, max_k),
+                         queue_depth=queue_depth, block_inputs=block_inputs)
+    # And this the model's libraries.
+    from sparseloom.model.capture import capture_layers
+
+    log = Console(stderr=True)
+    _note_straddling(log, max(layers.values(), key=lambda one: straddle_cost(one, cols)), cols)
+    with progress_bars(log) as progress:
+        task = progress.add_task("activations from the model", total=None)
+        acts = capture_layers(artefact, list(layers), tokens=tokens, sentences=texts)
+        progress.remove_task(task)
+        run = run_model(layers, acts, config, stall=stall, seed=seed, folder=keep,
+                        progress=progress)
+    if as_json:
+        typer.echo(json.dumps({**run.as_dict(), "geometry": config.to_dict()}, indent=2))
+    else:
+        run.show(Console())
+    for one in run.runs:
+        if problems := one.problems():
+            kept = f"; to run it again: {one.replay}" if one.replay else ""
+            log.print(f"error: layer {one.name}: {'; '.join(problems)}{kept}", highlight=False,
+                      soft_wrap=True, markup=False)
+    if not run.exact:
+        raise typer.Exit(1)
+
+
+@app.command()
 def chain(
-    artefact: Annotated[Path, typer.Argument(show_default=False, help="Artefact folder.")],
+    artefact: Folder,
     names: Annotated[tuple[str, str], typer.Option(
         "--layers", "-l", show_default=False,
         help="Two layers by their names in the model; the second reads what the first answers.")],
-    tokens: Annotated[int, typer.Option(min=1, max=65535, help="Real tokens to run.")] = 32,
-    rows: Annotated[int, typer.Option(help="Tokens at a time, 1 to 32.")] = DEFAULTS.rows,
-    cols: Annotated[int, typer.Option(help="Outputs at a time, 1 to 32.")] = DEFAULTS.cols,
-    bus_bits: Annotated[int, typer.Option(
-        help=f"Width of the streams: {', '.join(map(str, BUS_BITS))}.")] = DEFAULTS.bus_bits,
-    lanes: Annotated[int | None, typer.Option(
-        show_default="the largest divisor of ROWS up to 4",
-        help="Results post-processed in a cycle.")] = None,
-    sentences: Annotated[Path | None, typer.Option(
-        show_default="the artefact's own examples",
-        help="Text file, one sentence a line, to take the tokens from.")] = None,
+    tokens: Tokens = 32,
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    sentences: Sentences = None,
     stall: Annotated[float, typer.Option(
         min=0, max=0.99, help="Share of cycles in which each stream pauses, that between the units "
                               "included.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=1, help="Of the pauses.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    seed: Seed = 1,
+    as_json: Json = False,
 ) -> None:
     """Run two layers on two units, the results of one wired to the activations of the other.
 
@@ -194,6 +261,14 @@ def straddle_cost(packed: PackedLayer, cols: int) -> float:
     stored = int(packed.column_mask().sum()) * packed.p
     run = sum(len(strip) for strip in strip_columns(packed, cols)) * cols
     return run / stored if stored and packed.p % cols else 1.0
+
+
+def _note_straddling(log: Console, packed: PackedLayer, cols: int) -> None:
+    """Say what an array costs that does not fit a layer's blocks."""
+    cost = straddle_cost(packed, cols)
+    if cost > 1:
+        log.print(f"note: {cols} columns do not divide p = {packed.p}: strips that straddle blocks "
+                  f"run the columns of both, {cost:.2f} times the work", highlight=False)
 
 
 def _sentences(path: Path | None) -> list[str] | None:

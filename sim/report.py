@@ -115,7 +115,7 @@ WIDE = 110
 """Characters from which the table shows every column."""
 
 
-def _common_prefix(names: list[str]) -> str:
+def common_prefix(names: list[str]) -> str:
     """What all dotted names begin with, up to and with a dot; empty for a single name."""
     shared: list[str] = []
     for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
@@ -199,7 +199,7 @@ class DemoReport:
         if not console.is_terminal and console.width < WIDE:
             console = Console(file=console.file, width=WIDE)    # a log has no edge
         every = console.width >= WIDE   # a narrow terminal does without some columns
-        prefix = _common_prefix([layer.name for layer in self.layers])
+        prefix = common_prefix([layer.name for layer in self.layers])
         console.print(f"{self.model}, {self.task}: {self.tokens} tokens through the "
                       f"{rows} × {cols} array in RTL, layers {prefix}…", highlight=False)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sparseloom.model.packed.artefact import write_artefact
+from sparseloom.sim import build as build_module
 from sparseloom.sim import chain as chain_module
-from sparseloom.sim import console
+from sparseloom.sim import console, layer_queues
 from sparseloom.sim import layer as layer_module
 from sparseloom.sim.cli import straddle_cost
 from tests.layers import random_acts, random_layer
@@ -123,6 +124,66 @@ def test_a_damaged_artefact(artefact, monkeypatch, capsys):
     path.write_bytes(path.read_bytes()[:-7])
     code, _, err = call(monkeypatch, capsys, folder, "-l", "encoder.0.key")
     assert code == 2 and err.startswith("error: artefact") and err.count("\n") == 1
+
+
+@pytest.fixture
+def whole(artefact, monkeypatch):
+    """Of the same artefact the activations of several layers; the tests' simulators."""
+    folder, asked = artefact
+
+    def capture(folder, names, *, tokens, sentences):
+        asked.append((names, tokens, sentences))
+        rng = np.random.default_rng(4)
+        return {name: random_acts(rng, tokens, 40) for name in names}
+
+    monkeypatch.setattr("sparseloom.model.capture.capture_layers", capture)
+    monkeypatch.setattr(build_module, "LONG_RUN_FLAGS", build_module.COMPILER_FLAGS)
+    return folder, asked
+
+
+def test_model_as_json(whole, monkeypatch, capsys, tmp_path):
+    folder, asked = whole
+    code, out, err = call(monkeypatch, capsys, folder, "--layers", "encoder.0.*", "--tokens", 7,
+                          *BUILD, "--keep", tmp_path / "kept", "--json", command="model")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [one["name"] for one in found["layers"]] == ["encoder.0.key", "encoder.0.value"]
+    assert found["exact"] and found["total"]["outputs"] == 7 * 44 and found["tokens"] == 7
+    assert found["geometry"]["cols"] == 5
+    assert asked == [(["encoder.0.key", "encoder.0.value"], 7, None)]
+    assert (tmp_path / "kept" / "weights-8" / "results1.bin").is_file()
+    assert "5 columns do not divide p = 8" in " ".join(err.split())
+
+
+def test_model_with_a_mismatch(whole, monkeypatch, capsys):
+    folder, _ = whole
+    real = layer_queues.linear
+
+    def bent(layer, x):
+        values = real(layer, x)
+        values[1, 2] += layer.name == "encoder.0.value"
+        return values
+
+    monkeypatch.setattr(layer_queues, "linear", bent)
+    code, out, err = call(monkeypatch, capsys, folder, "-l", "encoder.0.*", "--tokens", 3, *BUILD,
+                          "--stall", 0.2, command="model")
+    assert code == 1 and "mismatches" in out and "20×40" in out
+    errors = [line for line in err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: layer encoder.0.value: mismatches: expected 0, found 1; "
+                                "the first in layer encoder.0.value, token 1, output 2: expected ")
+    assert "; to run it again: (cd " in errors[0]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--layers", "key"], "error: layers key: expected the pattern of a layer's name, found none "),
+    (["--max-k", "32"], "error: layer encoder.0.key, in_features: expected at most max_k = 32, "),
+    (["--rows", "0"], "error: rows must be an integer in 1..32"),
+])
+def test_model_with_wrong_input(whole, monkeypatch, capsys, words, message):
+    code, out, err = call(monkeypatch, capsys, whole[0], *words, command="model")
+    assert code == 2 and out == ""
+    assert message in err and err.count("error") == 1
 
 
 @pytest.fixture
