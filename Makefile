@@ -25,7 +25,7 @@ export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
 endif
 
 .PHONY: help demo test lint setup check clean bench-glue bench-step bench-pack bench-fit \
-	bench-cycles bench-utilisation bench-w4 bench-fuzz
+	bench-cycles bench-synth bench-utilisation bench-w4 bench-simspeed
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-cycles  the cycle model against RTL, and how many points a minute it does"
 	@echo "make bench-utilisation  real pruned layers through the RTL: utilisation, speed-up over dense;"
 	@echo "              half an hour and more: ARGS='--rows 12 --compression 5 --kind queue'"
+	@echo "make bench-simspeed  'sparseloom sim model' timed, and beside a plain C++ loop's cycles a second"
 	@echo "make bench-w4    weights of 4 bits: 12 x 24 on the LFE5U-85F, scores of the demo's model"
 	@echo "make bench-fuzz  a million bad inputs for the readers of artefacts, streams and the link"
 	@echo "make lint     linter and type checker alone"
@@ -75,7 +76,8 @@ bench-glue: check $(READY)-bench $(if $(DATA_DIR),,$(READY)-hub)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.glue $(if $(ROW),run '$(ROW)',all --jobs $(JOBS)) \
 		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(ARGS)
 
-bench-step bench-pack bench-fit bench-cycles bench-utilisation bench-w4 bench-fuzz: bench-%: check $(READY)
+bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 bench-simspeed: \
+		bench-%: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.$* $(ARGS)
 
 lint: check $(READY)

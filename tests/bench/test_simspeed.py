@@ -44,7 +44,7 @@ def test_both_must_give_the_same_results(tmp_path, other):
     plain = program(tmp_path / "plain", f"printf {other} > plain0.bin")
     build = Build(folder=simulator.parent, waves=False, cached=True)
     if other == "wrong":
-        with pytest.raises(SimulationError, match="queue 0 in .*: expected the same results"):
+        with pytest.raises(SimulationError, match=r"queue 0 in .*: expected the same results"):
             compare(build, plain, tmp_path, 1, 1)
     else:
         found = compare(build, plain, tmp_path, 1, 2)

@@ -26,7 +26,7 @@ def make_queue(folder, number, acts, *, gap=0, broken=0, early=2, limit=20_000):
 
 @pytest.mark.parametrize("gap", [0, 128])
 def test_what_is_played_is_recorded(simulator, tmp_path, gap):
-    packets = [[octets(4001), octets(1, 2), octets(64, 3)], [octets(9, 4)]]
+    packets = [[octets(4001), octets(1, 2), octets(64, 3)], [octets(201, 4)]]
     queues = [make_queue(tmp_path, number, acts, gap=gap) for number, acts in enumerate(packets)]
     found = run_long(simulator, tmp_path, queues)
     assert len(found) == 2
