@@ -29,10 +29,10 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import artefact_path, read_artefact
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.sim.errors import SimulationError
-from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.layer_queues import LayerQueue, QueueRun, run_layer_queues
 from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
 from sparseloom.sim.progress import progress_bars
+from sparseloom.sim.verilog import unit_verilog
 
 ROOT = Path(__file__).resolve().parents[1]
 ARRAYS = ((12, 12), (8, 8))

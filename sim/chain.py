@@ -26,10 +26,10 @@ from sparseloom.sim.beats import write_beats
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.errors import SimulationError, reported
 from sparseloom.sim.job_streams import decode_jobs, good_packets, job_streams, wrong_beats
-from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.progress import ResultWatch
 from sparseloom.sim.run import first_failure, replay_command, run_bench, run_folder
 from sparseloom.sim.tb_chain import GAPS, OUTCOME, PLAN, UNITS
+from sparseloom.sim.verilog import unit_verilog
 
 CHAIN = Path(__file__).with_name("chain.v")
 _GAP_SCALE = 256

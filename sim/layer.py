@@ -1,12 +1,7 @@
 """One packed layer through the generated Verilog, every output compared with the oracle."""
-import contextlib
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +18,7 @@ from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import check_weight_bits, encode_acts
 from sparseloom.model.reference import linear
 from sparseloom.sim.beats import write_beats
-from sparseloom.sim.build import build_simulator, cache_folder
+from sparseloom.sim.build import build_simulator
 from sparseloom.sim.errors import SimulationError, reported
 from sparseloom.sim.job_streams import (
     JobStreams,
@@ -34,12 +29,10 @@ from sparseloom.sim.job_streams import (
 )
 from sparseloom.sim.progress import ResultWatch
 from sparseloom.sim.run import WAVES, first_failure, replay_command, run_bench, run_folder
+from sparseloom.sim.verilog import unit_verilog
 
 MAX_TOKENS = 0xFFFF
-VERILOG = "sparseloom.v"
 _GAP_SCALE = 256
-_verilog_lock = threading.Lock()
-_verilog: dict[tuple[ArrayConfig, Path], Path] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,32 +106,6 @@ class LayerRun:
         token, output = (int(index) for index in where[0])
         return {"token": token, "output": output, "expected": int(self.expected[token, output]),
                 "found": int(self.results[token, output])}
-
-
-def unit_verilog(config: ArrayConfig, cache: Path | None = None) -> Path:
-    """The unit's Verilog, generated once per configuration and process.
-
-    Parameters
-    ----------
-    config : ArrayConfig
-    cache : Path, optional
-        Its ``rtl`` folder takes the file; :func:`~sparseloom.sim.build.cache_folder` by default.
-    """
-    cache = cache or cache_folder()
-    with _verilog_lock:
-        found = _verilog.get((config, cache))
-        if found is None or not found.is_file():
-            from sparseloom.hw.generate import generate
-
-            (cache / "rtl").mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache / "rtl", prefix="part-") as part:
-                generate(config, Path(part, "whole"))
-                text = Path(part, "whole", VERILOG).read_bytes()
-                folder = cache / "rtl" / hashlib.sha256(text).hexdigest()[:20]
-                with contextlib.suppress(OSError):      # the same is there already
-                    os.replace(Path(part, "whole"), folder)
-            found = _verilog[config, cache] = folder / VERILOG
-        return found
 
 
 def run_layer(layer: PackedLayer, x: np.ndarray, config: ArrayConfig, *, waves: bool = False,

@@ -33,10 +33,10 @@ from sparseloom.sim.beats import write_beats
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.errors import SimulationError, reported
 from sparseloom.sim.job_streams import decode_jobs, good_packets, job_streams
-from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.long_run import LONG_RUN, JobQueue, Played, replay_command, run_long
 from sparseloom.sim.progress import ResultWatch
 from sparseloom.sim.run import run_folder
+from sparseloom.sim.verilog import unit_verilog
 
 _GAP_SCALE = 256
 
@@ -249,8 +249,10 @@ class _Work:
     ----------
     jobs : list of (PackedLayer, int, ndarray)
         Each job's layer, its first token, and its part of the activations.
-    result_bytes : int
-        Of all its results; known once it was written.
+    result_bytes, beats : int, dict of str to int
+        Of all its results; that the unit must take. Known once it was written.
+    expected : list of ndarray
+        Each job's results by the oracle, once it was asked.
     """
 
     def __init__(self, name: str, queue: LayerQueue, config: ArrayConfig):
@@ -261,6 +263,8 @@ class _Work:
             self.jobs += [(layer, start, x[start:end])
                           for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         self.result_bytes = 0
+        self.beats: dict[str, int] = {}
+        self.expected: list[np.ndarray] = []
 
     def write(self, folder: Path, number: int, stall: float, seed: int) -> JobQueue:
         """Files of the streams; what the script is to do."""

@@ -85,8 +85,6 @@ class Played:
         Broken rules of AXI4-Stream.
     error : dict of str to int
         Fields of the unit's ERROR.
-    done : dict of str to int
-        Fields of its DONE.
     """
 
     finished: bool
@@ -100,7 +98,6 @@ class Played:
     late_beats: int
     violations: int
     error: dict[str, int]
-    done: dict[str, int]
 
     @property
     def failed(self) -> bool:
@@ -178,7 +175,7 @@ def _steps(number: int, queue: JobQueue) -> Iterator[str]:
     yield "note 0 0"
     yield f"sleep {QUIET:x} 0"
     yield "note 0 0"
-    for name in (*COUNTERS, "ERROR", "DONE"):
+    for name in (*COUNTERS, "ERROR"):
         yield access(name)
     yield access("STATUS", "quit", busy=1, error=1)
     yield "stop 0 0"
@@ -202,7 +199,7 @@ def _played(queue: JobQueue, lines: Iterator[list[int]]) -> Played:
     finished, = next(lines)
     note, later = (dict(zip(NOTE, next(lines), strict=True)) for _ in range(2))
     counters = {name.lower(): answer() for name in COUNTERS}
-    error, done = (unpack_fields(TABLE[name], answer()) for name in ("ERROR", "DONE"))
+    error = unpack_fields(TABLE["ERROR"], answer())
     start = note["offer_cycle"]
     return Played(
         finished=bool(finished), refused=sum(response != 0 for response in answers),
@@ -211,4 +208,4 @@ def _played(queue: JobQueue, lines: Iterator[list[int]]) -> Played:
         stalls={stream: note[f"{one}_stalls"] for stream, one in STREAMS.items()},
         beats={stream: note[f"{one}_beats"] for stream, one in STREAMS.items()},
         late_beats=later["result_beats"] - note["result_beats"],
-        violations=later["violations"], error=error, done=done)
+        violations=later["violations"], error=error)

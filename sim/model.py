@@ -30,14 +30,16 @@ class ModelRun:
         Of each layer.
     tokens : int
         That went through each.
-    seconds : float
-        Wall time: streams, simulation, oracle and comparison; building is not counted.
+    seconds, build_seconds : float
+        Wall time: streams, simulation, oracle and comparison; and, not counted there, Verilog and
+        its simulator.
     """
 
     layers: list[PackedLayer]
     runs: list[QueueRun]
     tokens: int
     seconds: float
+    build_seconds: float
 
     @property
     def exact(self) -> bool:
@@ -57,6 +59,7 @@ class ModelRun:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"tokens": self.tokens, "exact": self.exact, "seconds": self.seconds,
+                "build_seconds": self.build_seconds,
                 "total": self.total(), "layers": [
                     {**run.as_dict(), "shape": [layer.out_features, layer.in_features],
                      "density": layer.density, "weight_bits": layer.weight_bits}
@@ -133,13 +136,13 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
         As there.
     """
     found: dict[str, QueueRun] = {}
-    seconds = 0.0
+    seconds = build_seconds = 0.0
     for weight_bits in sorted({layer.weight_bits for layer in layers.values()}, reverse=True):
         queues = {name: [(layer, acts[name])] for name, layer in layers.items()
                   if layer.weight_bits == weight_bits}
         task = None if progress is None else progress.add_task(
             "Verilog and its simulator, kept for the next run", total=None)
-        began: list[float] = []
+        began: list[float] = [time.perf_counter()]
 
         def built(task=task, began=began) -> None:
             began.append(time.perf_counter())
@@ -150,7 +153,9 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
             queues, replace(config, weight_bits=weight_bits), stall=stall, seed=seed,
             folder=folder and folder / f"weights-{weight_bits}", cache=cache, long_run=True,
             progress=progress, title=f"{len(queues)} layers in RTL", built=built)
-        seconds += time.perf_counter() - began[0]
+        build_seconds += began[1] - began[0]
+        seconds += time.perf_counter() - began[1]
         found |= zip(queues, runs, strict=True)
     return ModelRun(layers=list(layers.values()), runs=[found[name] for name in layers],
-                    tokens=len(next(iter(acts.values()))), seconds=seconds)
+                    tokens=len(next(iter(acts.values()))), seconds=seconds,
+                    build_seconds=build_seconds)

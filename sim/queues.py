@@ -25,9 +25,9 @@ from sparseloom.sim.beats import write_beats
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.job_streams import job_streams
-from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.queue_plans import run_plans
 from sparseloom.sim.run import replay_command, run_folder
+from sparseloom.sim.verilog import unit_verilog
 
 BUILDS = {
     "1x1": ArrayConfig(rows=1, cols=1, max_k=40, act_words=130, bus_bits=64, queue_depth=1),

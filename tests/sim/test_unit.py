@@ -9,8 +9,8 @@ from sparseloom.model.packed import spec
 from sparseloom.model.reference import accumulate, requantise
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.cases import write_cases
-from sparseloom.sim.layer import unit_verilog
 from sparseloom.sim.run import replay_command, run_bench
+from sparseloom.sim.verilog import unit_verilog
 from tests.layers import random_acts, random_layer, useful_share
 
 CONFIGS = {

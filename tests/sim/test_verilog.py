@@ -1,0 +1,73 @@
+"""When the unit's Verilog is generated, and when it is kept."""
+import ast
+from pathlib import Path
+
+import pytest
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.sim import verilog as module
+from sparseloom.sim.verilog import VERILOG, unit_verilog
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ArrayConfig(rows=2, cols=2)
+
+
+@pytest.fixture
+def generated(monkeypatch):
+    """Counts calls of the generator, and forgets like a new process does."""
+    calls = []
+
+    def generate(config, folder):
+        calls.append(config)
+        folder.mkdir()
+        (folder / VERILOG).write_text(f"module {config.rows}")
+
+    monkeypatch.setattr("sparseloom.hw.generate.generate", generate)
+    monkeypatch.setattr(module, "_known", {})
+    return calls
+
+
+def forget(monkeypatch):
+    monkeypatch.setattr(module, "_known", {})
+
+
+def test_once_for_each_build_and_process(generated, tmp_path):
+    other = ArrayConfig(rows=3, cols=3)
+    paths = [unit_verilog(config, tmp_path) for config in (CONFIG, other, CONFIG)]
+    assert generated == [CONFIG, other] and paths[0] == paths[2] != paths[1]
+    assert paths[1].read_text() == "module 3"
+
+
+def test_the_next_process_finds_it(generated, tmp_path, monkeypatch):
+    path = unit_verilog(CONFIG, tmp_path)
+    forget(monkeypatch)
+    assert unit_verilog(CONFIG, tmp_path) == path and len(generated) == 1
+    forget(monkeypatch)
+    path.unlink()
+    path.parent.rmdir()
+    assert unit_verilog(CONFIG, tmp_path).is_file() and len(generated) == 2
+
+
+@pytest.mark.parametrize("what", ["source", "package"])
+def test_what_the_verilog_follows_from(generated, tmp_path, monkeypatch, what):
+    unit_verilog(CONFIG, tmp_path)
+    forget(monkeypatch)
+    if what == "source":
+        monkeypatch.setattr(module, "SOURCES", (*module.SOURCES, "model/budget.py"))
+    else:
+        monkeypatch.setattr(module, "package_version", lambda package: "9")
+    unit_verilog(CONFIG, tmp_path)
+    assert len(generated) == 2
+
+
+def test_every_source_of_the_unit_counts():
+    """``hw`` imports nothing of the other rooms that is not among the sources."""
+    counted = {path for pattern in module.SOURCES for path in ROOT.glob(pattern)}
+    for path in ROOT.glob("hw/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = ([node.module] if isinstance(node, ast.ImportFrom) and node.module else
+                     [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+            for name in names:
+                if name.startswith("sparseloom."):
+                    file = ROOT.joinpath(*name.split(".")[1:])
+                    assert file.is_dir() or file.with_suffix(".py") in counted, (path, name)
