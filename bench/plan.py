@@ -44,8 +44,10 @@ PRUNE: Mapping[str, Any] = {
     "penalty": "decoupled", "milestones": ["0", "0.25", "0.5", "0.75"], "prune_at": 0.25,
     "gradual": 1, "saliency": "activation", "reconstruct": True, "damping": 0.01}
 """Fields of PruneConfig that rows share unless they are ablations."""
-CHANGES: Mapping[str, Mapping[str, Any]] = {"magnitude": {"saliency": "magnitude"}}
-"""What a method changes of them: one-shot magnitude is by the weights alone."""
+CHANGES: Mapping[str, Mapping[str, Any]] = {
+    "magnitude": {"saliency": "magnitude"}, "movement": {"prune_at": 0.6}}
+"""What a method changes of them: one-shot magnitude is by the weights alone; movement gathers its
+scores for longer."""
 QUANTIZE: Mapping[str, Any] = {"calibration": "mse", "calibration_rows": 256, "qat_steps": 0}
 
 
