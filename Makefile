@@ -24,8 +24,9 @@ ifneq ($(strip $(EXTRA_INDEX_URL)),)
 export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
 endif
 
-.PHONY: help demo test lint setup check clean bench-glue bench-step bench-pack bench-fit \
-	bench-cycles bench-synth bench-utilisation bench-w4 bench-simspeed
+BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
+	bench-fuzz bench-simspeed
+.PHONY: help demo test lint setup check clean bench-glue $(BENCHES)
 .DEFAULT_GOAL := help
 
 help:
@@ -76,8 +77,7 @@ bench-glue: check $(READY)-bench $(if $(DATA_DIR),,$(READY)-hub)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.glue $(if $(ROW),run '$(ROW)',all --jobs $(JOBS)) \
 		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(ARGS)
 
-bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 bench-simspeed: \
-		bench-%: check $(READY)
+$(BENCHES): bench-%: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.$* $(ARGS)
 
 lint: check $(READY)

@@ -1,11 +1,14 @@
 """Holds the activations of two jobs, a word of R tokens for each input and token group."""
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.array import STEP
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import write_signature
-from sparseloom.hw.memory import SimpleDualPort
+from sparseloom.hw.memory import SimpleDualPort, block_count
 
 
 class ActBuffer(wiring.Component):
@@ -19,6 +22,8 @@ class ActBuffer(wiring.Component):
         Range of an index; tokens in a word.
     target : str
         Technology body of the memory.
+    bels : sequence of sequence of str
+        Places of each row's blocks, see :class:`~.memory.SimpleDualPort`.
 
     Members
     -------
@@ -27,22 +32,29 @@ class ActBuffer(wiring.Component):
     base : In(range(depth))
     k : In(range(max_k))
     x : Out(ArrayLayout(signed(8), rows))
-        Word ``base + k``, ``LATENCY`` cycles later.
+        Word ``base + k``, ``LATENCY`` cycles later: row 0, and row r ``skew(r)`` cycles behind it,
+        as the array takes them. A word must not be written before all of it was read.
 
     Notes
     -----
-    Every ``GROUP_ROWS`` rows have a memory of their own with registers of their own in front, for
-    an address that reaches all blocks of the buffer from one register takes too long.
+    Every row has a memory of its own with registers of its own in front, for an address that
+    reaches all blocks of the buffer from one register takes too long, and a register behind, for
+    half the blocks of a chip are not all near the array's edge. The read address moves down from
+    row to row, which makes the skew.
     """
-
-    GROUP_ROWS = 2
 
     WRITE_LATENCY = KeptRegister.LATENCY + 1
 
-    LATENCY = KeptRegister.LATENCY + SimpleDualPort.LATENCY
+    ADDRESS_LATENCY = 1 + KeptRegister.LATENCY
+    """From base and index to the first row's memory: their sum, and the row's own address."""
 
-    def __init__(self, *, depth: int, max_k: int, rows: int, target: str = "generic"):
+    LATENCY = ADDRESS_LATENCY + SimpleDualPort.LATENCY + 1
+    """Address, memory, output."""
+
+    def __init__(self, *, depth: int, max_k: int, rows: int, target: str = "generic",
+                 bels: Sequence[Sequence[str]] = ()):
         self.depth, self.target = depth, target
+        self.bels = bels or [()] * rows
         self.shape = data.ArrayLayout(signed(8), rows)
         super().__init__({
             "write": In(write_signature(depth, self.shape)),
@@ -50,25 +62,30 @@ class ActBuffer(wiring.Component):
             "x": Out(self.shape),
         })
 
+    @staticmethod
+    def blocks(*, depth: int, rows: int) -> list[tuple[tuple[int, int], int]]:
+        """First cell that each row's memory feeds, and its DP16KD: a plan of ``bels``."""
+        return [((row, 0), block_count(depth, 8)) for row in range(rows)]
+
     def elaborate(self, platform):
         m = Module()
-        addr = Signal(range(self.depth))
-        m.d.comb += addr.eq(self.base + self.k)
-        written, rows = self.write.data, len(self.x)
-        for group, low in enumerate(range(0, rows, self.GROUP_ROWS)):
-            size = min(self.GROUP_ROWS, rows - low)
-            m.submodules[f"words_{group}"] = words = SimpleDualPort(
-                shape=8 * size, depth=self.depth, target=self.target)
-            m.submodules[f"read_{group}"] = read = KeptRegister(len(addr), target=self.target)
-            m.submodules[f"write_{group}"] = write = KeptRegister(1 + len(addr),
-                                                                  target=self.target)
-            data = Signal(8 * size, name=f"data_{group}", reset_less=True)
-            m.d.sync += data.eq(Cat(written[low + row] for row in range(size)))
+        addr = Signal(range(self.depth), reset_less=True)
+        m.d.sync += addr.eq(self.base + self.k)
+        read_addrs = [addr] * STEP
+        for row in range(len(self.x)):
+            m.submodules[f"words_{row}"] = words = SimpleDualPort(
+                shape=signed(8), depth=self.depth, target=self.target,
+                bels=self.bels[row])
+            m.submodules[f"read_{row}"] = read = KeptRegister(len(addr), target=self.target)
+            m.submodules[f"write_{row}"] = write = KeptRegister(1 + len(addr), target=self.target)
+            written = Signal(signed(8), name=f"written_{row}", reset_less=True)
+            x_q = Signal(signed(8), name=f"x_{row}", reset_less=True)
+            m.d.sync += [written.eq(self.write.data[row]), x_q.eq(words.read.data)]
             m.d.comb += [
-                read.i.eq(addr), words.read.addr.eq(read.o),
+                read.i.eq(read_addrs[row]), words.read.addr.eq(read.o),
                 write.i.eq(Cat(self.write.en, self.write.addr)),
                 Cat(words.write.en, words.write.addr).eq(write.o),
-                words.write.data.eq(data),
-                Cat(self.x[low + row] for row in range(size)).eq(words.read.data),
+                words.write.data.eq(written), self.x[row].eq(x_q),
             ]
+            read_addrs.append(read.o)
         return m

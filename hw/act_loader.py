@@ -1,6 +1,6 @@
 """Loads a job's activations into one half of the activation buffer."""
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.gearbox import Gearbox
@@ -34,19 +34,14 @@ class ActLoader(wiring.Component):
     release : In(1)
         The oldest half may be loaded anew.
     error : Out(8)
-        Cause code for one cycle, else 0; ``ERROR_LATENCY`` cycles after what it tells of. No new
-        packet is begun meanwhile.
+        Cause code for one cycle, else 0; ``JUDGED`` cycles after ``stage.next`` at the latest. No
+        new packet is begun until a reset.
     """
 
     HALVES = 2
 
-    ERROR_LATENCY = 3
-    """Cycles from a mistake to ``error``: bytes counted, what is wrong, the first of its causes."""
-
-    class _State(enum.Enum):
-        WAIT = 0   # for a job and a free half
-        LOAD = 1
-        FLUSH = 2  # the gearbox gives out the padding behind the last word
+    JUDGED = 2
+    """Cycles from ``stage.next`` until the half is ready, or what was wrong is told."""
 
     def __init__(self, *, rows: int, cols: int, max_k: int, act_words: int, bus_bits: int):
         self.rows, self.cols, self.max_k = rows, cols, max_k
@@ -67,142 +62,152 @@ class ActLoader(wiring.Component):
         bus_bytes = self.bus_bits // 8
         m.submodules.gearbox = gearbox = Gearbox(bus_bytes, self.rows)
         job = self.stage.job
-        state = Signal(self._State)
+        idle, start, entering = Signal(init=1), Signal(), Signal()
+        loading, flushing, finished = Signal(), Signal(), Signal()
         half = Signal(range(self.HALVES))
-        loaded, waiting = Signal(range(self.HALVES + 1)), Signal(range(self.HALVES + 1))
+        some, full = Signal(), Signal()             # halves loaded: one or two, two
+        waiting = Signal(self.HALVES)               # the same of those to be walked
+        told = Signal()                             # a mistake was made; until all is dropped
 
-        # Where the next word goes: channel block, group, channel of the block.
-        # Addresses are kept, not computed, and what ends with a word is known a word before.
+        # A word comes a cycle behind the gearbox, so that registers write it and count. Before a
+        # job's first word the counters take a step of their own, into its first block.
+        step, word_en, word_last = Signal(), Signal(), Signal()
+        word_data = Signal.like(gearbox.o.p.data, reset_less=True)
+        word_comes = Signal()
+
+        # Where the word goes: channel block, group, channel of the block. Addresses are kept, not
+        # computed, and what ends with a word is known before it. Counters run below 0, where their
+        # sign tells the end. What is known of a block before it begins is a cycle behind the
+        # registers that it follows: two blocks of one word each are alike in all of it.
         cols = self.cols
         left, last_channel = Signal(range(cols)), Signal(range(cols))   # behind it, of the block
         single = Signal()                                       # the block has one channel
-        beyond = Signal(signed(len(job.inputs) + 1))            # inputs behind this block
-        last_block, last_group = Signal(), Signal()
-        groups_left = Signal(job.groups.shape())                # behind this one
-        block = Signal(range(self.max_k + cols))
-        at, group_at = Signal(range(self.half_words)), Signal(range(self.half_words))
         end_of_block, end_of_group, end_of_job = Signal(), Signal(), Signal()
-        next_block, next_group = Signal.like(block), Signal.like(at)
+        groups_left = Signal(signed(len(job.groups) + 1), init=-1)      # behind this one, less one
+        last_group, last_block = groups_left[-1], Signal()
+        beyond = Signal(range(-2 * cols, self.max_k))    # inputs behind the next block, less one
+        next_left, next_single = Signal.like(left), Signal()
+        at, next_group = Signal(range(self.half_words)), Signal(range(self.half_words))
+        next_block = Signal(range(self.max_k + cols))
+        group_behind = Signal.like(at)                          # the second of the next block
+        few = Mux(beyond[-1], beyond + cols, cols - 1)[:len(left)]
         m.d.comb += [
             end_of_group.eq(end_of_block & last_group),
             end_of_job.eq(end_of_group & last_block),
-            next_block.eq(block + cols), next_group.eq(group_at + job.inputs),
         ]
-
-        def enter_block(inputs):
-            """``inputs`` are left, those of the block included."""
-            bits = cols.bit_length()        # a carry chain over all of ``inputs`` takes longer
-            few, low = ~inputs[bits:].any(), inputs[:bits]
-            behind = Mux(few & (low < cols), low - 1, cols - 1)
-            alone = (few & (low == 1)) | (cols == 1)
-            m.d.sync += [
-                last_channel.eq(behind), left.eq(behind), single.eq(alone), end_of_block.eq(alone),
-                last_block.eq(few & (low <= cols)), beyond.eq(inputs - cols),
-                groups_left.eq(job.groups - 1), last_group.eq(job.groups == 1),
-            ]
-
-        # Bytes taken from the stream and not yet given out as words; a cycle late, like all that is
-        # judged: the bytes of a beat are counted before it is known whether the beat is taken.
-        balance = Signal(range(3 * bus_bytes + 3 * self.rows + 1))
-        ended = Signal()  # TLAST was taken
-        keep, full, contiguous = self.i.payload.keep, Signal(), Signal()
-        taken, kept = Signal(), Signal(range(bus_bytes + 1), reset_less=True)
-        taken_q, bad_keep = Signal(), Signal(reset_less=True)
         m.d.sync += [
-            taken_q.eq(taken), kept.eq(sum(keep[byte] for byte in range(bus_bytes))),
-            bad_keep.eq(~(contiguous & keep[0] & (full | self.i.payload.last))),
+            next_left.eq(few), next_single.eq((few == 0) | (cols == 1)),
+            group_behind.eq(next_block + job.inputs),
         ]
+        with m.If(idle):
+            m.d.sync += [end_of_block.eq(1), last_block.eq(0), next_block.eq(0),
+                         beyond.eq(job.inputs - (cols + 1))]
+        with m.Elif(step):
+            m.d.sync += [left.eq(left - 1), end_of_block.eq(left == 1), at.eq(at + 1)]
+            with m.If(end_of_block):
+                # One sum for both: less two, or one. Below 0 behind the last block.
+                over = last_block.replicate(len(job.groups))
+                groups = Mux(last_group, Cat(job.groups | over, last_block).as_signed(),
+                             groups_left)
+                m.d.sync += [
+                    left.eq(last_channel), end_of_block.eq(single),
+                    at.eq(next_group), next_group.eq(next_group + job.inputs),
+                    groups_left.eq(groups + Cat(~last_group, Const(-1, len(groups_left) - 1)
+                                                ).as_signed()),
+                ]
+                with m.If(last_group):
+                    m.d.sync += [
+                        last_channel.eq(next_left), left.eq(next_left),
+                        single.eq(next_single), end_of_block.eq(next_single),
+                        last_block.eq(beyond[-1]), beyond.eq(beyond - cols),
+                        at.eq(next_block), next_group.eq(group_behind),
+                        next_block.eq(next_block + cols),
+                    ]
+
+        # Beats.
+        keep = self.i.payload.keep
+        accepting, taken, ended = Signal(), Signal(), Signal()      # until TLAST was taken; it was
         m.d.comb += [
-            full.eq(keep.all()),
-            contiguous.eq((keep & (keep + 1)[:bus_bytes]) == 0),
             gearbox.i.payload.data.eq(self.i.payload.data),
             gearbox.i.payload.last.eq(self.i.payload.last),
+            gearbox.i.valid.eq(self.i.valid & accepting),
+            self.i.ready.eq(gearbox.i.ready & accepting),
+            taken.eq(self.i.valid & self.i.ready),
+            start.eq(idle & self.stage.valid & ~full & ~told),
         ]
-        accepting = Signal()        # in state LOAD until TLAST was taken
-        with m.If(accepting):
-            m.d.comb += [
-                gearbox.i.valid.eq(self.i.valid),
-                self.i.ready.eq(gearbox.i.ready),
-            ]
-        m.d.comb += taken.eq(self.i.valid & self.i.ready)
         with m.If(taken & self.i.payload.last):
             m.d.sync += [ended.eq(1), accepting.eq(0)]
+        with m.If(start):
+            m.d.sync += accepting.eq(1)
+        with m.If(idle):
+            m.d.sync += ended.eq(0)
 
-        word, word_taken = gearbox.o.payload, Signal()
+        # Words; behind the last one the gearbox gives out the padding.
+        ends = Signal()
         m.d.comb += [
-            word_taken.eq((state == self._State.LOAD) & gearbox.o.valid),
-            gearbox.o.ready.eq(state != self._State.WAIT),
-            self.write.en.eq(word_taken),
-            self.write.addr.eq(Cat(at, half)),
-            self.write.data.eq(word.data),
+            ends.eq(step & end_of_job), gearbox.o.ready.eq(1),      # it is empty while idle
+            word_comes.eq(gearbox.o.valid & loading & ~ends),
+            finished.eq(word_last & (flushing | ends)),
+            self.write.en.eq(word_en), self.write.addr.eq(Cat(at, half)),
+            self.write.data.eq(word_data),
         ]
-        word_taken_q, word_last_q, end_of_job_q, ended_q = Signal(), Signal(), Signal(), Signal()
+        finished_q = Signal()
         m.d.sync += [
-            word_taken_q.eq(word_taken), word_last_q.eq(word.last), end_of_job_q.eq(end_of_job),
-            ended_q.eq(ended),
-            balance.eq(balance + (kept & taken_q.replicate(len(kept)))
-                       - (self.rows & word_taken_q.replicate(self.rows.bit_length()))),
+            word_en.eq(word_comes), step.eq(word_comes | entering),
+            word_last.eq(gearbox.o.valid & gearbox.o.p.last), word_data.eq(gearbox.o.p.data),
+            entering.eq(start), loading.eq((loading | start) & ~ends),
+            flushing.eq((flushing | ends) & ~finished),
+            self.stage.next.eq(finished), finished_q.eq(self.stage.next),
+            idle.eq((idle | finished_q) & ~start),
         ]
-
-        finished = Signal()
-        finished_q, finished_q2, announced = Signal(), Signal(), Signal()
-        made = Signal(3)            # what was wrong two cycles before
-        pending = Signal()          # a mistake is on its way to the fault unit
-        with m.Switch(state):
-            with m.Case(self._State.WAIT):
-                enter_block(job.inputs)
-                m.d.sync += [block.eq(0), at.eq(0), group_at.eq(0),
-                             balance.eq(0), ended.eq(0)]
-                with m.If(self.stage.valid & ~pending & (loaded != self.HALVES)):
-                    m.d.sync += [state.eq(self._State.LOAD), accepting.eq(1)]
-            with m.Case(self._State.LOAD):
-                with m.If(word_taken):
-                    m.d.sync += [left.eq(left - 1), end_of_block.eq(left == 1), at.eq(at + 1)]
-                    with m.If(end_of_block):
-                        m.d.sync += [left.eq(last_channel), end_of_block.eq(single),
-                                     at.eq(next_group), group_at.eq(next_group),
-                                     groups_left.eq(groups_left - 1),
-                                     last_group.eq(groups_left == 1)]
-                    with m.If(end_of_group):
-                        enter_block(beyond)
-                        m.d.sync += [block.eq(next_block), at.eq(next_block),
-                                     group_at.eq(next_block)]
-                    with m.If(end_of_job):
-                        m.d.sync += [state.eq(self._State.FLUSH), accepting.eq(0)]
-                        with m.If(word.last):
-                            m.d.comb += finished.eq(1)
-                            m.d.sync += state.eq(self._State.WAIT)
-            with m.Case(self._State.FLUSH):
-                with m.If(gearbox.o.valid & word.last):
-                    m.d.comb += finished.eq(1)
-                    m.d.sync += state.eq(self._State.WAIT)
-
-        m.d.comb += [
-            self.stage.next.eq(finished), self.ready.eq(waiting != 0),
-            announced.eq(finished_q2 & ~made.any()),
-        ]
-        m.d.sync += [
-            loaded.eq(loaded + finished - self.release),
-            waiting.eq(waiting + announced - self.take),
-            finished_q.eq(finished), finished_q2.eq(finished_q),
-        ]
-        with m.If(finished):
+        with m.If(self.stage.next):
             m.d.sync += half.eq(half + 1)
+        made, announced = Signal(3), Signal()       # what was wrong; a half is ready
 
+        def count(one, two, more, less):
+            """Of two things that come and go; ``one`` is up with both."""
+            with m.If(more & ~less):
+                m.d.sync += [one.eq(1), two.eq(one)]
+            with m.Elif(less & ~more):
+                m.d.sync += [one.eq(two), two.eq(0)]
+
+        count(some, full, self.stage.next, self.release)
+        count(waiting[0], waiting[1], announced, self.take)
+        m.d.comb += [announced.eq(finished_q & ~made.any()), self.ready.eq(waiting[0])]
+
+        # Bytes taken from the stream and not yet given out as words, above a word's. They are
+        # summed two cycles late, like all that is judged: those of a beat are counted before it is
+        # known whether it is taken. A beat with gaps is told before its bytes are missed.
+        surplus = Signal(signed((3 * bus_bytes + 3 * self.rows).bit_length() + 1), init=-self.rows)
+        change = Signal(range(-self.rows, bus_bytes + 1))
+        taken_q, bad_keep = Signal(), Signal(reset_less=True)
+        kept = Signal(range(bus_bytes + 1), reset_less=True)
+        gaps = Cat(keep[byte] & ~keep[byte - 1] for byte in range(1, bus_bytes))
+        m.d.sync += [
+            taken_q.eq(taken),
+            bad_keep.eq(gaps.any() | ~keep[0] | ~(keep[-1] | self.i.payload.last)),
+            kept.eq(Cat(Cat(keep[low - 1] & ~keep[low + step - 1:low + step].any()
+                            for low in range(step, bus_bytes + 1, 2 * step)).any()
+                        for step in (1 << bit for bit in range(len(kept))))),
+            change.eq((kept & taken_q.replicate(len(kept)))
+                      - (self.rows & word_en.replicate(self.rows.bit_length()))),
+            surplus.eq(surplus + change),
+        ]
+        with m.If(idle):
+            m.d.sync += surplus.eq(-self.rows)
+        judged, last_q, end_of_job_q = Signal(), Signal(), Signal()
+        ended_q = Signal(2)
+        m.d.sync += [judged.eq(word_en), last_q.eq(word_last), end_of_job_q.eq(end_of_job),
+                     ended_q.eq(Cat(ended, ended_q))]
         mistakes = [
             ("acts_keep", taken_q & bad_keep),
-            ("acts_early_last",
-             word_taken_q & ((balance < self.rows) | (word_last_q & ~end_of_job_q))),
-            ("acts_late_last",
-             word_taken_q & end_of_job_q & (~ended_q | (balance != self.rows))),
+            ("acts_early_last", judged & (surplus[-1] | (last_q & ~end_of_job_q))),
+            ("acts_late_last", judged & end_of_job_q & (~ended_q[-1] | (surplus != 0))),
         ]
-        m.d.sync += made.eq(Cat(wrong for _, wrong in mistakes))
+        m.d.sync += [made.eq(Cat(wrong for _, wrong in mistakes)), told.eq(told | made.any())]
         cause = Signal(8)
         for (name, _), wrong in reversed(list(zip(mistakes, made, strict=True))):
             with m.If(wrong):
                 m.d.comb += cause.eq(CAUSES[name])
         m.d.sync += self.error.eq(cause)
-        told = Signal()
-        m.d.sync += told.eq(made.any())
-        m.d.comb += pending.eq(finished_q | made.any() | told)
         return m

@@ -10,6 +10,14 @@ from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.pair_cell import PairCell
 from sparseloom.hw.weight_word import word_layout
 
+STEP = 2
+"""Cells side by side, and one above the other, that have their operands in the same cycle."""
+
+
+def skew(index: int) -> int:
+    """Cycles by which the operands of a row, or of a word of weights, follow those of the first."""
+    return index // STEP
+
 
 def drain_spacing(*, rows: int, cols: int, lanes: int) -> int:
     """Cycles between two shift pulses: ``rows / lanes`` reads, and at least two if it shifts."""
@@ -19,19 +27,25 @@ def drain_spacing(*, rows: int, cols: int, lanes: int) -> int:
 def tile_spacing(*, rows: int, cols: int, lanes: int) -> int:
     """Least distance in cycles between the last columns of two tiles.
 
-    All rows' sums of a column are read together, after the slowest row arrived (``rows``), and
-    ``cols - 1`` shifts follow; then the next tile's sums may land.
+    Sums are read row by row, ``lanes`` in a cycle, from the cycle on in which the slowest row's are
+    there, and ``cols - 1`` shifts follow; then the next tile's sums may land, as many rows a cycle
+    as lie in a step of the skew. The slower of the two counts.
     """
-    return rows + (cols - 1) * drain_spacing(rows=rows, cols=cols, lanes=lanes)
+    return (-(-rows // min(lanes, STEP))
+            + (cols - 1) * drain_spacing(rows=rows, cols=cols, lanes=lanes))
 
 
 class Array(wiring.Component):
     """R x C output-stationary cells with nearest-neighbour wires only.
 
-    Row r is delayed by r cycles and column c by c, so that activation and weight of one k meet in
-    every cell. Sums leave at the left edge, column 0 first. With weights of 4 bits two columns are
-    one :class:`~.pair_cell.PairCell` in each row, and pair c is delayed by c; a last column without
-    a neighbour is a cell of its own.
+    Activations move right and weights down, ``STEP`` cells a cycle: a register that hands an
+    operand on serves two cells and the next register, which takes half the flip-flops of one
+    register a cell, and a wire between neighbours is far from a cycle long. So row r is ``skew(r)``
+    cycles late and word c of the weights ``skew(c)``, and activation and weight of one k meet in
+    every cell. Whoever delivers them does so in that order; here nothing is delayed. Sums leave at
+    the left edge, column 0 first. With weights of 4 bits two columns are one
+    :class:`~.pair_cell.PairCell` in each row, and have one word; a last column without a
+    neighbour is a cell of its own.
 
     Parameters
     ----------
@@ -42,25 +56,30 @@ class Array(wiring.Component):
     weight_bits : int
         8 or 4.
     target : str
-        Technology body of the cells.
+        Technology body of the cells and of the registers of the run markers.
     bels : dict of (row, column) to str, optional
         Places of the multipliers, from :mod:`~.floorplan`.
 
     Members
     -------
     x : In(ArrayLayout(signed(8), rows))
-        One activation for each token, all of the same k.
+        One activation for each token; that of row r ``skew(r)`` cycles after that of row 0 of the
+        same k.
     w : In(word_layout(cols, weight_bits))
-        One weight for each output, of that k; joined in pairs where they have 4 bits.
+        One weight for each output, joined in pairs where they have 4 bits; word c ``skew(c)``
+        cycles after the activation of row 0 of the same k.
     first, last : In(1)
-        Mark the first and the last k of a tile.
+        Mark the first and the last k of a tile, with the activation of row 0.
     shift : In(1)
-        Move all sums one column to the left; the first pulse at ``capture_latency + 1`` or later,
-        two pulses at least two cycles apart.
+        Move all sums one column to the left; two pulses at least two cycles apart, because they
+        move right while sums move left.
     edge : Out(ArrayLayout(signed(sum_bits), rows))
         Sums of column 0. Those of a whole tile are complete from ``capture_latency`` cycles after
-        ``last``; after one shift pulse the next column shows in the next cycle.
+        ``last``; the next column shows ``SHIFT_LATENCY`` cycles after a shift pulse.
     """
+
+    SHIFT_LATENCY = KeptRegister.LATENCY + 1
+    """From ``shift`` to another column at the edge: markers of the row, drain register."""
 
     def __init__(self, *, rows: int, cols: int, sum_bits: int, weight_bits: int = 8,
                  target: str = "generic",
@@ -73,7 +92,7 @@ class Array(wiring.Component):
         self.rows, self.cols, self.sum_bits, self.target = rows, cols, sum_bits, target
         self.weight_bits = weight_bits
         self.bels = bels or {}
-        self.capture_latency = rows - 1 + Cell.CAPTURE_LATENCY
+        self.capture_latency = skew(rows - 1) + Cell.CAPTURE_LATENCY
         super().__init__({
             "x": In(data.ArrayLayout(signed(8), rows)),
             "w": In(word_layout(cols, weight_bits)),
@@ -84,12 +103,15 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        def delayed(value, cycles, name):
-            for stage in range(cycles):
-                value_q = Signal(value.shape(), name=f"{name}_{stage}", reset_less=True)
-                m.d.sync += value_q.eq(value)
-                value = value_q
-            return value
+        def kept(value, name):
+            m.submodules[name] = register = KeptRegister(len(value), target=self.target)
+            m.d.comb += register.i.eq(value)
+            return register.o
+
+        def handed_on(value, name):
+            value_q = Signal(value.shape(), name=name, reset_less=True)
+            m.d.sync += value_q.eq(value)
+            return value_q
 
         def make_cell(r, c):
             common = {"sum_bits": self.sum_bits, "target": self.target,
@@ -98,30 +120,30 @@ class Array(wiring.Component):
                 return PairCell(**common)
             return Cell(weight_bits=self.weight_bits, **common)
 
-        grid = [[make_cell(r, c) for c in range(len(self.w))] for r in range(self.rows)]
-        first, last = self.first, self.last
-        for r, row in enumerate(grid):
-            m.d.comb += [
-                row[0].x.eq(delayed(self.x[r], r, f"x{r}")),
-                row[0].first.eq(first), row[0].last.eq(last),
-                row[0].shift.eq(self.shift),
-                self.edge[r].eq(row[0].drained),
-            ]
-            if r + 1 < self.rows:  # the next row's markers are this row's, a cycle later
-                m.submodules[f"markers_{r}"] = markers = KeptRegister(2, target=self.target)
-                m.d.comb += markers.i.eq(Cat(first, last))
-                first, last = markers.o
-            for c, cell in enumerate(row):
-                m.submodules[f"cell_{r}_{c}"] = cell
-                if r:
-                    m.d.comb += cell.w.eq(grid[r - 1][c].w_down)
-                else:
-                    m.d.comb += cell.w.eq(delayed(self.w[c], c, f"w{c}"))
-                if c:
-                    left = row[c - 1]
-                    m.d.comb += [
-                        cell.x.eq(left.x_right), cell.first.eq(left.first_right),
-                        cell.last.eq(left.last_right), cell.shift.eq(left.shift_right),
-                        left.drain_right.eq(cell.drained),
-                    ]
+        # The markers wait for product and sum at the head of the first row, and come to each cell
+        # from a register behind that; the next rows' are a cycle later.
+        first, capture = self.first, self.last
+        for stage in range(Cell.FIRST - KeptRegister.LATENCY):
+            first = kept(first, f"first_{stage}")
+        for stage in range(Cell.CAPTURE - KeptRegister.LATENCY):
+            capture = kept(capture, f"last_{stage}")
+        w = list(self.w)
+        for r in range(self.rows):
+            if r and r % STEP == 0:
+                first, capture = kept(Cat(first, capture), f"markers_{r}")
+                w = [handed_on(word, f"w_{r}_{c}") for c, word in enumerate(w)]
+            x, markers = self.x[r], Cat(first, capture, capture | self.shift)
+            left = None
+            for c, word in enumerate(w):
+                m.submodules[f"cell_{r}_{c}"] = cell = make_cell(r, c)
+                if c % STEP == 0:
+                    markers = kept(markers, f"markers_{r}_{c}")
+                    if c:
+                        x = handed_on(x, f"x_{r}_{c}")
+                m.d.comb += [
+                    cell.x.eq(x), cell.w.eq(word),
+                    Cat(cell.first, cell.capture, cell.move).eq(markers),
+                    (self.edge[r] if left is None else left.drain_right).eq(cell.drained),
+                ]
+                left = cell
         return m

@@ -1,5 +1,5 @@
 """A queue in a memory with an output register."""
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,7 +41,9 @@ class BlockFifo(wiring.Component):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self._depth = depth
-        self._words = SimpleDualPort(shape=shape, depth=depth, target=target,
+        # A power of two, so that pointers wrap by themselves.
+        self._places = 1 << (depth - 1).bit_length()
+        self._words = SimpleDualPort(shape=shape, depth=self._places, target=target,
                                      distributed=DISTRIBUTED)
         super().__init__({
             "i": In(stream.Signature(shape, always_ready=True)),
@@ -51,7 +53,7 @@ class BlockFifo(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.words = words = self._words
-        write_at, read_at = Signal(range(self._depth)), Signal(range(self._depth))
+        write_at, read_at = Signal(range(self._places)), Signal(range(self._places))
         unread = Signal(range(self._depth + 1))     # written, and not on the way out
         has_unread = Signal()
         latched, read = Signal(), Signal()          # the memory's first register holds a word
@@ -63,16 +65,13 @@ class BlockFifo(wiring.Component):
             words.advance[0].eq(~latched | words.advance[1]),
             read.eq(has_unread & words.advance[0]),
         ]
-        # Both sums are made before it is known whether a word is read.
-        with m.If(self.i.valid & ~read):
-            m.d.sync += [unread.eq(unread + 1), has_unread.eq(1)]
-        with m.Elif(read & ~self.i.valid):
-            m.d.sync += [unread.eq(unread - 1), has_unread.eq(unread != 1)]
+        # Whether a word is read decides late, and only whether there is a step.
+        with m.If(self.i.valid ^ read):
+            m.d.sync += [unread.eq(unread + Mux(self.i.valid, 1, -1)),
+                         has_unread.eq(self.i.valid | (unread != 1))]
         for enable, pointer in ((self.i.valid, write_at), (read, read_at)):
             with m.If(enable):
                 m.d.sync += pointer.eq(pointer + 1)
-                with m.If(pointer == self._depth - 1):
-                    m.d.sync += pointer.eq(0)
         with m.If(words.advance[0]):
             m.d.sync += latched.eq(read)
         with m.If(words.advance[1]):

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.array import Array as CellArray
 from sparseloom.hw.array import drain_spacing, tile_spacing
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import ScaleParams, read_signature
@@ -117,9 +118,17 @@ class Drain(wiring.Component):
         tile = Signal(self.tile.shape(), reset_less=True)
         channel, phase = Signal(range(self.cols)), Signal(range(max(spacing, 2)))
         end_of_channel, end_of_tile = Signal(), Signal()
+        # Whether this is a tile's last channel is known from the channel's second cycle on: it has
+        # two if there are others.
+        final_channel = Signal(range(self.cols), reset_less=True)
+        in_final = Signal(reset_less=True)
+        if self.cols > 1:
+            m.d.sync += in_final.eq(channel == final_channel)
+        else:
+            m.d.comb += in_final.eq(1)
         m.d.comb += [
             end_of_channel.eq(phase == spacing - 1),
-            end_of_tile.eq(end_of_channel & (channel + 1 == tile.channels)),
+            end_of_tile.eq(end_of_channel & in_final),
         ]
         with m.If(walking):
             m.d.sync += phase.eq(phase + 1)
@@ -127,9 +136,11 @@ class Drain(wiring.Component):
                 m.d.sync += [phase.eq(0), channel.eq(channel + 1)]
             with m.If(end_of_tile):
                 m.d.sync += walking.eq(0)
+        next_tile = pending[head] if wait else self.tile
         with m.If(start):
             m.d.sync += [walking.eq(1), phase.eq(0), channel.eq(0),
-                         tile.eq(pending[head] if wait else self.tile), head.eq(head + 1)]
+                         tile.eq(next_tile), final_channel.eq(next_tile.channels - 1),
+                         head.eq(head + 1)]
 
         stride_bits = (self.cols - 1).bit_length()
         reads = Signal()
@@ -143,18 +154,24 @@ class Drain(wiring.Component):
         m.d.comb += [
             shift.eq(walking & end_of_channel & ~end_of_tile),
             walk.phase.eq(phase),
-            walk.last.eq(tile.last & (channel + 1 == tile.channels) & (phase == parts - 1)),
+            walk.last.eq(tile.last & (phase == parts - 1)),
             walk.tile.eq(tile),
         ]
         # The edge is read when its parameters arrive; both are registered once more. Only what
         # says that something is there has a reset, and each lane has its own copy of the phase.
-        phase = walk.phase
+        # The edge moves on in the cycle behind the last read of it.
+        phase, shifts_at = walk.phase, lookahead + 1 - CellArray.SHIFT_LATENCY
         for stage in range(lookahead):
             walk_q = Signal(walk.shape(), name=f"walk_{stage}", reset_less=True)
             reads_q = Signal(name=f"reads_{stage}")
-            shift_q = Signal(name=f"shift_{stage}")
-            m.d.sync += [walk_q.eq(walk), reads_q.eq(reads), shift_q.eq(shift)]
-            phase, walk, reads, shift = walk.phase, walk_q, reads_q, shift_q
+            if stage < shifts_at:
+                shift_q = Signal(name=f"shift_{stage}")
+                m.d.sync += shift_q.eq(shift)
+                shift = shift_q
+            m.d.sync += [walk_q.eq(walk), reads_q.eq(reads)]
+            if stage == 1:
+                m.d.sync += walk_q.last.eq(walk.last & in_final)
+            phase, walk, reads = walk.phase, walk_q, reads_q
         m.d.comb += self.shift.eq(shift)
         edge = self.edge.as_value()
         out = Signal(data.StructLayout({

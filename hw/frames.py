@@ -15,7 +15,7 @@ HeaderLayout = data.StructLayout(dict(link.HEADER))
 
 HEADER_BYTES = record_bytes(link.HEADER)
 
-CRC_SETTLES = 3
+CRC_SETTLES = Crc32.VERDICT_LATENCY
 """Cycles from a byte until the CRC shows it, and whether it holds; at least what Crc32 needs."""
 
 NACK_LINE = link.Frame(sequence=0, kind=link.NACK | link.ANSWER, status=link.DAMAGED).encode()
@@ -37,9 +37,9 @@ def check_data_bytes(data_bytes: int) -> None:
 class FrameReceiver(wiring.Component):
     """Holds one frame whose stuffing, size, length and CRC-32 hold, until it is released.
 
-    A frame that begins while one is held, or within 2 cycles of the end of the one before, is
-    lost, as if the line had lost it; the sender asks again. (Bytes of a line come further apart.)
-    A frame that is damaged, too long or incomplete is told by a pulse.
+    A frame that begins while one is held, or within ``CRC_SETTLES`` cycles of the end of the one
+    before, is lost, as if the line had lost it; the sender asks again. (Bytes of a line come
+    further apart.) A frame that is damaged, too long or incomplete is told by a pulse.
 
     Parameters
     ----------

@@ -1,9 +1,13 @@
 """Repack a stream of words of one width into words of another."""
 from math import gcd
+from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+FANOUT_BYTES = 4
+"""Output bytes that are chosen by one register."""
 
 
 class Gearbox(wiring.Component):
@@ -14,19 +18,17 @@ class Gearbox(wiring.Component):
     and zeros above it; without a remainder the final full word carries ``last``. The next packet
     starts in byte 0.
 
-    **Latency** ``latency`` cycles from the input word that completes an output word: 2 where words
-    are cut into whole parts, else 1. **Throughput** one
-    input word per cycle if ``out_bytes >= in_bytes``, one output word per cycle if
-    ``in_bytes >= out_bytes``; behind ``last`` the input waits until its packet is drained.
-    **Back-pressure** full; ``o.ready`` does not reach ``i.ready`` in the same cycle, and the
-    output payload comes from registers.
+    **Latency** ``LATENCY`` cycles from the input word that completes an output word; a remainder
+    follows a cycle behind the word before it, and ``LATENCY + 1`` behind an input word that
+    completes none. **Throughput** one input word per cycle if ``out_bytes >= in_bytes``, one output
+    word per cycle if ``in_bytes >= out_bytes``; behind ``last`` the input waits until its packet
+    has moved into the output register. **Back-pressure** full; ``o.ready`` reaches ``i.ready`` in
+    the same cycle, through one gate. Outputs come from registers.
 
-    Where one width is a multiple of the other, parts move in whole registers, without byte
-    multiplexers: a word that is cut waits in one register and is shifted out of a second; parts
-    are gathered in one and leave from a second. Otherwise there is one buffer. Positions in it are
-    multiples of g = gcd(in_bytes, out_bytes) only, which keeps the
-    byte multiplexers small. The buffer holds in_bytes + out_bytes - g + min(in_bytes, out_bytes)
-    bytes, the least that allows the throughput above.
+    Input words are kept as they come, and output bytes are chosen as they leave. What an output
+    word begins with is the rest of one input word, of which there are few different lengths:
+    multiples of g = gcd(in_bytes, out_bytes). So the choice is between as many places as a packet
+    has lengths, known a cycle before, and no byte has a position that is computed.
 
     Parameters
     ----------
@@ -41,12 +43,16 @@ class Gearbox(wiring.Component):
         ``count`` is the number of valid bytes, from bit 0; ``out_bytes`` except with ``last``.
     level : Out(range)
         Bytes held.
+    empty : Out(1)
+        ``level`` is 0.
 
     Raises
     ------
     ValueError
         If a width is below 1.
     """
+
+    LATENCY = 1
 
     def __init__(self, in_bytes: int, out_bytes: int):
         for name, value in (("in_bytes", in_bytes), ("out_bytes", out_bytes)):
@@ -55,138 +61,182 @@ class Gearbox(wiring.Component):
         self.in_bytes = in_bytes
         self.out_bytes = out_bytes
         self.granule_bytes = gcd(in_bytes, out_bytes)
-        self.size_bytes = in_bytes + out_bytes - self.granule_bytes + min(in_bytes, out_bytes)
-        body = self._general
-        if in_bytes > out_bytes and in_bytes % out_bytes == 0:
-            self.size_bytes, body = 2 * in_bytes, self._cut
-        elif out_bytes % in_bytes == 0:
-            self.size_bytes, body = 2 * out_bytes, self._gather
-        self._body = body
-        self.latency = 2 if body == self._cut else 1
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"data": in_bytes * 8, "last": 1}))),
             "o": Out(stream.Signature(data.StructLayout({
                 "data": out_bytes * 8, "count": range(out_bytes + 1), "last": 1}))),
-            "level": Out(range(self.size_bytes + 1)),
+            "level": Out(range(in_bytes + 2 * out_bytes)),
+            "empty": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        self._body(m)
-        return m
+        granule = self.granule_bytes
+        step_in, step_out = self.in_bytes // granule, self.out_bytes // granule
+        states = _states(step_in, step_out)
+        following = [*states[1:], states[0]]
+        cuts = step_in > step_out
 
-    def _cut(self, m):
-        """A word waits in one register and leaves from another, ``out_bytes`` at a time."""
-        parts, bits = self.in_bytes // self.out_bytes, 8 * self.out_bytes
-        waiting = Signal.like(self.i.p, reset_less=True)
-        waits = Signal()
-        held = Signal(8 * self.in_bytes, reset_less=True)
-        held_last = Signal(reset_less=True)
-        left = Signal(range(parts + 1))
-        has, one = Signal(), Signal()               # ``left`` is not 0, is 1
-        take, empties, move = Signal(), Signal(), Signal()
-        m.d.comb += [
-            self.i.ready.eq(~waits),
-            self.o.valid.eq(has),
-            self.o.p.data.eq(held[:bits]), self.o.p.count.eq(self.out_bytes),
-            self.o.p.last.eq(held_last & one),
-            self.level.eq(left * self.out_bytes + Mux(waits, self.in_bytes, 0)),
-            take.eq(has & self.o.ready),
-            empties.eq(~has | (self.o.ready & one)),
-            move.eq(waits & empties),
-        ]
-        with m.If(~waits):
-            m.d.sync += [waiting.eq(self.i.p), waits.eq(self.i.valid)]
-        with m.If(move):
-            m.d.sync += [waits.eq(0), held.eq(waiting.data), held_last.eq(waiting.last),
-                         left.eq(parts), has.eq(1), one.eq(0)]
-        with m.Elif(take):
-            m.d.sync += [held.eq(held >> bits), left.eq(left - 1), has.eq(~one),
-                         one.eq(left == 2)]
+        # What is held, as a ring of the states above; and what the next step is.
+        ring = Signal(len(states), init=1)
+        takes, gives = Signal(init=1), Signal()     # a word; an output word out of what is held
+        completes = Signal(init=step_in >= step_out) if step_in < step_out else Const(1)
+        ending = Signal() if cuts else gives        # ``last`` was taken
+        finishes = Signal() if cuts else gives      # what is given is the last of its packet
+        valid = Signal()
+        free, put, step = Signal(), Signal(), Signal()
 
-    def _gather(self, m):
-        """Parts are gathered in one register; a whole word leaves from another."""
-        parts, bits = self.out_bytes // self.in_bytes, 8 * self.in_bytes
-        gathered = Signal(data.ArrayLayout(bits, parts), reset_less=True)
-        count = Signal(range(parts + 1))
-        whole, whole_last = Signal(), Signal(reset_less=True)   # gathered, and waits to leave
-        put, complete, free, leaves = Signal(), Signal(), Signal(), Signal()
-        out = self.o.p
-        valid, out_parts = Signal(), Signal(range(parts + 1), reset_less=True)
+        def next_is(condition):
+            return Cat(ring[at] for at, state in enumerate(following) if condition(state)).any()
+
+        to_empty = ring[-1]
         m.d.comb += [
-            self.i.ready.eq(~whole), put.eq(self.i.valid & ~whole),
-            complete.eq(put & (self.i.p.last | (count == parts - 1))),
-            self.o.valid.eq(valid), free.eq(~valid | self.o.ready),
-            leaves.eq(free & (whole | complete)),
-            out.count.eq(out_parts * self.in_bytes),
-            self.level.eq((count + Mux(valid, out_parts, 0)) * self.in_bytes),
+            free.eq(~valid | self.o.ready),
+            self.i.ready.eq(takes & (free | ~completes)),
+            put.eq(self.i.valid & self.i.ready),
+            step.eq(put | (gives & free)),
         ]
-        word = Signal(8 * self.out_bytes, reset_less=True)
-        last = Signal(reset_less=True)
-        m.d.comb += [out.data.eq(word), out.last.eq(last)]
-        with m.If(~whole):          # nonsense too: the next word takes its place
-            m.d.sync += [gathered[count].eq(self.i.p.data), whole_last.eq(self.i.p.last)]
-        with m.If(put):
-            m.d.sync += [count.eq(count + 1), whole.eq(complete & ~free)]
-        with m.If(leaves):
-            m.d.sync += [whole.eq(0), count.eq(0)]
+        last = (takes & self.i.p.last) | ending
+        beyond = [Signal(name=f"beyond_{place}") for place in range(step_out)]  # of a remainder
+        choices = [_Choice(number, states, unused=step_in < step_out)
+                   for number in range(-(-self.out_bytes // FANOUT_BYTES))]
+        flush = Signal()            # what is given is a remainder, or nothing remains
+        m.d.comb += flush.eq(gives & finishes)
+
+        def follow(register, value, init=0):
+            """With each step; behind a packet from the start. Gates, no reset that waits for it."""
+            bits = zip(register, value, strict=True)
+            return [bit.eq(new | flush if init >> place & 1 else new & ~flush)
+                    for place, (bit, new) in enumerate(bits)]
+
+        with m.If(step):
+            m.d.sync += [
+                *follow(ring, ring.rotate_left(1), 1),
+                *follow(takes, Mux(last, to_empty,
+                                   next_is(lambda state: state.held < step_out)), 1),
+                *follow(gives, next_is(lambda state: state.held >= step_out) | (last & ~to_empty)),
+            ]
+            for choice in choices:
+                m.d.sync += follow(choice.code, Cat(
+                    Cat(ring[at - 1] for at in range(len(states))
+                        if choice.codes[at] >> place & 1).any()
+                    for place in range(len(choice.code))), choice.codes[0])
+            for place in range(1, step_out):
+                m.d.sync += follow(beyond[place], last & next_is(
+                    lambda state, place=place: 0 < state.held <= place))
+            if step_in < step_out:
+                m.d.sync += follow(completes, next_is(
+                    lambda state: state.held + step_in >= step_out))
+            if cuts:
+                m.d.sync += [
+                    *follow(ending, last & ~to_empty),
+                    *follow(finishes, last & next_is(lambda state: 0 < state.held <= step_out)),
+                ]
+
+        # The words kept. Where nothing of a word is held it follows the input, nonsense too; only
+        # what replaces a rest waits until that has left.
+        kept = [Signal(self.in_bytes * 8, name=f"kept_{slot}", reset_less=True)
+                for slot in range(1 + max(state.words for state in states))]
+        replaces = any(state.held < step_out and state.rest and after.rest and not after.words
+                       for state, after in zip(states, following, strict=True))
+        with m.If(ring[0] | (put & completes & Const(replaces))):
+            m.d.sync += kept[0].eq(self.i.p.data)
+        for slot, word in enumerate(kept[1:], start=1):
+            with m.If(takes & Cat(ring[at - 1] for at, state in enumerate(states)
+                                  if state.words == slot).any()):
+                m.d.sync += word.eq(self.i.p.data)
+
+        def source(rest, place):
+            """Granule ``place`` of an output word that begins with ``rest`` granules kept."""
+            if place < rest:
+                word, at = kept[0], step_in - rest + place
+            else:
+                number, at = divmod(place - rest, step_in)
+                words = max(state.words for state in states if state.rest == rest)
+                word = self.i.p.data if number == words else kept[1 + number]
+            return word.word_select(at, granule * 8)
+
+        word = Signal(self.out_bytes * 8, reset_less=True)
+        word_last = Signal(reset_less=True)
+        count = Signal(range(self.out_bytes + 1), reset_less=True)
         with m.If(free):            # what leaves is right only with ``valid``
             m.d.sync += [
-                valid.eq(leaves), out_parts.eq(count + ~whole),
-                last.eq(Mux(whole, whole_last, self.i.p.last)),
-                word.eq(Cat(Mux(count > part, gathered[part],
-                                Mux((count == part) & ~whole, self.i.p.data, 0))
-                            for part in range(parts))),
+                valid.eq(gives | (takes & completes & self.i.valid)),
+                word_last.eq(Mux(gives, finishes, self.i.p.last & to_empty)),
+                count.eq(self.out_bytes),
             ]
-
-    def _general(self, m):
-        """One buffer, whose bytes move down when some leave."""
-        granule = self.granule_bytes
-        step_in = self.in_bytes // granule
-        step_out = self.out_bytes // granule
-        size = self.size_bytes // granule
-        bits = granule * 8
-
-        held = Signal(size * bits)          # zero at and above `level`
-        level = Signal(range(size + 1))     # in granules
-        ending = Signal()                   # a whole packet is held, its `last` word included
-
+            with m.If(flush):
+                m.d.sync += count.eq(Cat(
+                    Cat(ring[at] for at, state in enumerate(states)
+                        if state.held * granule >> bit & 1).any() for bit in range(len(count))))
+            for place in range(step_out):
+                part = word.word_select(place, granule * 8)
+                choice = choices[place * granule // FANOUT_BYTES]
+                value = _choose(choice.code, [source(rest, place) for rest in choice.rests])
+                if len(choice.rests) == 1:      # there is a LUT to spare in front of each bit
+                    m.d.sync += part.eq(value & (~beyond[place]).replicate(len(part)))
+                else:
+                    m.d.sync += part.eq(value)
+                    with m.If(beyond[place]):
+                        m.d.sync += part.eq(0)
         m.d.comb += [
-            self.i.ready.eq((level <= size - step_in) & ~ending),
-            self.o.valid.eq((level >= step_out) | ending),
-            self.o.p.data.eq(held[:step_out * bits]),
-            self.o.p.count.eq(Mux(level >= step_out, self.out_bytes, level * granule)),
-            self.o.p.last.eq(ending & (level <= step_out)),
-            self.level.eq(level * granule),
+            self.o.valid.eq(valid), self.o.p.data.eq(word), self.o.p.count.eq(count),
+            self.o.p.last.eq(word_last),
+            self.empty.eq(~valid & ring[0]),
+            self.level.eq(Mux(valid, count, 0) + sum(
+                Mux(ring[at], state.held * granule, 0) for at, state in enumerate(states))),
         ]
+        return m
 
-        put = Signal()
-        take = Signal()
-        m.d.comb += [
-            put.eq(self.i.valid & self.i.ready),
-            take.eq(self.o.valid & self.o.ready),
-        ]
 
-        kept = Signal(range(size + 1))      # granules that stay
-        m.d.comb += kept.eq(level)
-        with m.If(take):
-            m.d.comb += kept.eq(Mux(level > step_out, level - step_out, 0))
-        m.d.sync += level.eq(kept + Mux(put, step_in, 0))
+class _State(NamedTuple):
+    """What a gearbox holds, in granules."""
 
-        # The word is placed behind what was held, as if nothing left, and moves down with it: the
-        # shift by `level` needs no sum with `take`. Positions beyond the last fit never happen.
-        with m.If(put | take):
-            placed = Signal(size * bits)
-            with m.Switch(level):
-                for position in range(size - step_in + 1):
-                    with m.Case(position):
-                        m.d.comb += placed.eq(
-                            Cat(Const(0, position * bits), self.i.p.data))
-            joined = Signal(size * bits)
-            m.d.comb += joined.eq(held | Mux(put, placed, 0))
-            m.d.sync += held.eq(Mux(take, joined >> (step_out * bits), joined))
+    rest: int       # of the first word kept
+    words: int      # whole ones behind it
+    held: int
 
-        with m.If(put & self.i.p.last):
-            m.d.sync += ending.eq(1)
-        with m.Elif(take & self.o.p.last):
-            m.d.sync += ending.eq(0)
+
+def _states(step_in: int, step_out: int) -> list[_State]:
+    """What is held from step to step, from nothing until nothing is left.
+
+    A step takes a word if there is no whole output word, and gives one if there is one then.
+    """
+    states, rest, words = [], 0, 0
+    while True:
+        held = rest + words * step_in
+        states.append(_State(rest, words, held))
+        if held >= step_out:
+            rest = held - step_out
+        elif held + step_in >= step_out:
+            rest, words = held + step_in - step_out, 0
+        elif rest:
+            words += 1
+        else:
+            rest = step_in
+        if not rest:
+            return states
+
+
+class _Choice:
+    """Which of the possible rests is at hand, for some of the output bytes.
+
+    Every number has another code for it, so that synthesis does not make one net of many.
+    """
+
+    def __init__(self, number: int, states: list[_State], *, unused: bool):
+        rests = sorted({state.rest for state in states if state.rest or not unused})
+        turn = number % len(rests)
+        self.rests = rests[turn:] + rests[:turn]
+        spare = number // len(rests) % len(rests)       # where no output word is given
+        self.codes = [self.rests.index(state.rest) if state.rest in self.rests else spare
+                      for state in states]
+        self.code = Signal(range(len(rests)), init=self.codes[0], name=f"choice_{number}")
+
+
+def _choose(code, values):
+    """The value at index ``code``, as a tree of two-way choices."""
+    for bit in code:
+        values = [Mux(bit, pair[-1], pair[0]) if len(pair) > 1 else pair[0]
+                  for pair in (values[at:at + 2] for at in range(0, len(values), 2))]
+    return values[0]

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.array import tile_spacing
 from sparseloom.hw.drain import tile_layout
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.strip_loader import STRIP_BANKS
 from sparseloom.hw.tile_walk import Cause, issue_layout
 
@@ -26,7 +27,9 @@ class Issue(wiring.Component):
     room_words : int
         Words of ``lanes`` results that the result side holds, at least a tile's.
     release_delay : int
-        Cycles until the last operands were read, at least ``BEHIND``.
+        Cycles until the last operands are being read, at least ``BEHIND``.
+    target : str
+        Technology body of the registers that steer many.
 
     Members
     -------
@@ -35,7 +38,7 @@ class Issue(wiring.Component):
     waits_for : In(Cause)
         Why no tile is there.
     returned : In(1)
-        A word of results left; its room is free again.
+        A word of results left; its room is free again ``RETURNED`` cycles later.
     strip_addr : Out(range(depth_strips))
     act_base : Out(range(depth_acts))
         Of the column of ``BEHIND`` cycles before.
@@ -57,8 +60,11 @@ class Issue(wiring.Component):
     BEHIND = 1
     """Cycles from a column to what is not needed with its address, so that a begin steers less."""
 
+    RETURNED = 1
+    """Cycles from ``returned`` until its room counts, from a register next to the sum."""
+
     def __init__(self, *, rows: int, cols: int, lanes: int, max_k: int, depth_strips: int,
-                 depth_acts: int, room_words: int, release_delay: int):
+                 depth_acts: int, room_words: int, release_delay: int, target: str = "generic"):
         if room_words < cols * (rows // lanes):
             raise ValueError(f"room_words must be at least {cols * (rows // lanes)} (a tile), "
                              f"not {room_words!r}")
@@ -67,6 +73,7 @@ class Issue(wiring.Component):
                              f"not {release_delay!r}")
         self.spacing = tile_spacing(rows=rows, cols=cols, lanes=lanes)
         self.room_words, self.release_delay = room_words, release_delay
+        self.target = target
         super().__init__({
             "i": In(stream.Signature(issue_layout(
                 rows=rows, cols=cols, lanes=lanes, max_k=max_k, depth_strips=depth_strips,
@@ -97,6 +104,7 @@ class Issue(wiring.Component):
         # Room is kept as one more than it is, and what a begin leaves of it is subtracted before
         # the begin; a bit below the point takes the sum of two carries.
         room = Signal(range(self.room_words + 2), init=self.room_words + 1)
+        returned = Signal()
         left_over = Signal(signed(len(room) + 1), reset_less=True)
         remains = Signal.like(left_over)
         m.d.comb += [
@@ -110,34 +118,40 @@ class Issue(wiring.Component):
             m.d.sync += late.eq(tile.near | (short >= least))
             with m.If(least != 0):
                 m.d.sync += least.eq(least - 1)
-        m.d.comb += remains.eq((Cat(self.returned, room, 0)
-                                + Cat(self.returned, (~tile.words)[:len(tile.words)],
+        m.d.comb += remains.eq((Cat(returned, room, 0)
+                                + Cat(returned, (~tile.words)[:len(tile.words)],
                                       Const(-1, len(left_over) - len(tile.words))))[1:])
         m.d.sync += [
+            returned.eq(self.returned),
             left_over.eq(remains), there.eq(self.i.valid & ~begin),
         ]
         room_after, room_else = Signal.like(room), Signal.like(room)
-        m.d.comb += [room_after.eq((Cat(1, left_over) + Cat(1, self.returned))[1:]),
-                     room_else.eq(room + self.returned)]
+        m.d.comb += [room_after.eq((Cat(1, left_over) + Cat(1, returned))[1:]),
+                     room_else.eq(room + returned)]
         m.d.sync += room.eq(Mux(begin, room_after, room_else))
 
         strip_addr = Signal.like(self.strip_addr, reset_less=True)
         behind = Signal(data.StructLayout({
             "act_base": self.act_base.shape(), "tile": self.tile.shape(), "strip_end": 1}),
             reset_less=True)
-        begun = Signal()
+        begun = {}
+        for name in ("act_base", "tile"):
+            m.submodules[f"begun_{name}"] = own = KeptRegister(1, target=self.target)
+            m.d.comb += own.i.eq(begin)
+            begun[name] = own.o
         m.d.comb += [self.strip_addr.eq(strip_addr), self.act_base.eq(behind.act_base),
                      self.tile.eq(behind.tile)]
         # Address and count run on behind a tile, where nobody looks at them.
         m.d.sync += [left.eq(left - 1), strip_addr.eq(strip_addr + STRIP_BANKS),
                      self.first.eq(begin), last.eq(~idle & (left == 2)), idle.eq(idle | last),
-                     begun.eq(begin), self.tile_end.eq(last)]
+                     self.tile_end.eq(last)]
         with m.If(begin):
             m.d.sync += [left.eq(tile.columns), last.eq(tile.single), idle.eq(0),
                          strip_addr.eq(tile.strip_base)]
-        with m.If(begun):               # the payload stays until the next tile's is there
-            m.d.sync += [behind.act_base.eq(tile.act_base), behind.tile.eq(tile.tile),
-                         behind.strip_end.eq(tile.strip_end)]
+        with m.If(begun["act_base"]):   # the payload stays until the next tile's is there
+            m.d.sync += behind.act_base.eq(tile.act_base)
+        with m.If(begun["tile"]):
+            m.d.sync += [behind.tile.eq(tile.tile), behind.strip_end.eq(tile.strip_end)]
 
         for name, freed, port in (("strip", behind.strip_end, self.strip_release),
                                   ("acts", behind.tile.last, self.acts_release)):

@@ -1,15 +1,30 @@
 """The queue of jobs: checks a descriptor once, then shows it to each stage in turn."""
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
 
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.model.packed import spec
 
 CAUSES = {name: code for code, (name, _) in spec.ERROR_CAUSES.items()}
 
-STAGES = ("weights", "acts", "issue", "retire")
+FIELDS = {
+    "weights": ("inputs", "outputs", "tag", "lut", "lut_bank"),
+    "acts": ("inputs", "groups"),
+    "issue": ("inputs", "outputs", "groups", "last_tokens", "zero_point", "raw", "lut", "lut_bank"),
+    "retire": ("tag",),
+}
+"""What each stage reads of a job."""
+
+STAGES = tuple(FIELDS)
 """Stages that meet every job once, in order; a job's place is free again after ``retire``."""
+
+CHECKED = ("groups", "last_tokens")
+"""Fields of a job that only its check finds; the others are the descriptor's."""
+
+SIZES = ("inputs", "outputs")
+"""Fields of the descriptor that are used together, and apart from its others."""
 
 
 def descriptor_layout() -> data.StructLayout:
@@ -30,7 +45,10 @@ def job_layout(*, rows: int, max_k: int, act_words: int) -> data.StructLayout:
 
 
 def stage_signature(job: data.StructLayout) -> Signature:
-    """One stage's view, from the stage: ``valid`` job at the front, ``next`` when it is done."""
+    """One stage's view, from the stage: ``valid`` job at the front, ``next`` when it is done.
+
+    Fields of ``job`` that are not in the stage's ``FIELDS`` are 0.
+    """
     return Signature({"valid": In(1), "job": In(job), "next": Out(1)})
 
 
@@ -38,15 +56,16 @@ class JobQueue(wiring.Component):
     """Jobs in order, each stage at its own.
 
     A pushed descriptor is checked for ``ceil(M / rows) + JUDGE_CYCLES`` cycles, then shown to the
-    stages ``SHOW_LATENCY`` cycles later; a stage sees its next job as long after it is done.
+    stages ``SHOW_LATENCY`` cycles later; a stage sees its next job ``NEXT_LATENCY`` cycles after it
+    is done, ``retire`` after ``SHOW_LATENCY``.
 
     Parameters
     ----------
     rows, max_k, act_words, depth : int
         As in :class:`~sparseloom.hw.config.ArrayConfig`.
     target : str
-        ``ecp5`` keeps the jobs in look-up tables, a copy for each stage; as flip-flops they would
-        be as many as a row of cells has, with a multiplexer for each stage.
+        ``ecp5`` keeps the jobs in look-up tables, a copy for each stage of what it reads; as
+        flip-flops they would be as many as a row of cells has, with a multiplexer for each stage.
 
     Members
     -------
@@ -54,11 +73,11 @@ class JobQueue(wiring.Component):
         Take ``descriptor``; ignored unless ``space``.
     descriptor : In(descriptor_layout())
     space : Out(range(depth + 1))
-        Jobs that may be pushed now; 0 while one is being checked.
+        Jobs that may be pushed now; 0 while one is being checked, and in the cycle behind.
     outstanding : Out(range(depth + 1))
         Jobs pushed and not retired.
     free_places : Out(range(depth + 1))
-        Places not taken, while checking too.
+        Places not taken, while checking too; one that comes free counts a cycle later.
     impossible_cause : Out(8)
         Error cause for one cycle, else 0: the descriptor just checked cannot run. K, N or M is
         zero, K is above ``max_k``, K * G above ``act_words``, or a table is asked for on raw sums.
@@ -66,13 +85,18 @@ class JobQueue(wiring.Component):
         ``valid`` is up while the stage has a job it has not finished.
     lut_free : Out(1)
         The weights stage may load its job's table: at most one older job still uses the other.
+        A register, right when the stage sees its job.
     """
 
-    JUDGE_CYCLES = 3
-    """Cycles behind the count of a job's groups: sums compared, verdict, acceptance."""
+    JUDGE_CYCLES = 4
+    """Cycles beside the count of a job's groups: before it the first group is taken off the tokens,
+    behind it sums compared, verdict, acceptance."""
 
     SHOW_LATENCY = 2
-    """Cycles from the end of the check, or of a stage's job, to ``valid`` with the next job."""
+    """Cycles from the end of the check, or of the job to retire, to ``valid`` with the next job."""
+
+    NEXT_LATENCY = SHOW_LATENCY + 1
+    """The same for the other stages: what ends their jobs has come far, and is registered first."""
 
     def __init__(self, *, rows: int, max_k: int, act_words: int, depth: int,
                  target: str = "generic"):
@@ -90,42 +114,56 @@ class JobQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Two words at least: an address without bits is two unknown bits in Verilog. A place is
-        # never shown in the cycle of its write.
         attrs: dict = {"no_rw_check": 1}
         if self.target == "ecp5":
             attrs["ram_style"] = "distributed"
-        m.submodules.jobs = jobs = Memory(shape=self.job_layout, depth=max(2, self.depth), init=[],
-                                          attrs=attrs)
-        write = jobs.write_port()
         head = Signal(range(self.depth))
         parity = Signal()
 
         # Nothing is decided in the cycle in which it is compared.
-        checking, counting = Signal(), Signal()
-        judged = Signal(self.JUDGE_CYCLES)      # cycles behind the count, one hot
-        offered = Signal(descriptor_layout(), reset_less=True)
-        beyond = Signal(signed(17), reset_less=True)    # tokens behind this group, less one
+        checking, first, counting = Signal(), Signal(), Signal()
+        judged = Signal(self.JUDGE_CYCLES - 1)  # cycles behind the count, one hot
+        offered = self.descriptor
+        inputs = Signal(self.job_layout.members["inputs"], reset_less=True)
+        # Tokens; from the count on, those behind this group, less one.
+        beyond = Signal(signed(17), reset_less=True)
         last_tokens = Signal(range(self.rows + 1), reset_less=True)
         # The comparison is a cycle late, so two more sums may be added meanwhile.
         words = Signal(range(self.act_words + 3 * self.max_k + 1), reset_less=True)
         groups = Signal(range(self.act_words + 4), reset_less=True)
         too_many, unusable = Signal(), Signal()
         accept, refused, free = Signal(), Signal(), Signal(range(self.depth + 1), init=self.depth)
-        unfit = Signal(5)
+        # Of the descriptor: K of more bits than ``inputs`` has, a few bits each of N and of M, and
+        # what is asked for twice.
+        large, asked_twice = Signal(reset_less=True), Signal(reset_less=True)
+        some_outputs, some_tokens = Signal(4, reset_less=True), Signal(4, reset_less=True)
+        unfit = Signal(4, reset_less=True)
+        taken, accept_next = Signal(), Signal()
+        # A descriptor may be taken, from the cycle behind a check's end or a place's coming free.
+        opens, opens_next = Signal(init=1), Signal()
 
+        m.d.comb += [
+            taken.eq(self.push & opens),
+            opens_next.eq(free.any() & ~checking & ~taken),
+            accept_next.eq(judged[-2] & ~unusable & ~too_many),
+        ]
         m.d.sync += [
-            unfit.eq(Cat(offered.inputs == 0, offered.outputs == 0, offered.tokens == 0,
-                         offered.inputs > self.max_k, offered.raw & offered.lut)),
+            opens.eq(opens_next),
+            unfit.eq(Cat((inputs == 0) | large | (inputs > self.max_k), ~some_outputs.any(),
+                         ~some_tokens.any(), asked_twice)),
             unusable.eq(unfit.any()),
             too_many.eq(checking & (words > self.act_words)),
             judged.eq(Cat(counting & (beyond[-1] | too_many), judged)),
-            accept.eq(judged[-2] & ~unusable & ~too_many),
+            accept.eq(accept_next),
             refused.eq(judged[-2] & (unusable | too_many)),
         ]
+        with m.If(first | counting):
+            m.d.sync += beyond.eq(beyond - Mux(first, self.rows + 1, self.rows))
+        m.d.sync += first.eq(taken)
+        with m.If(first):
+            m.d.sync += counting.eq(1)
         with m.If(counting):
-            m.d.sync += [beyond.eq(beyond - self.rows), groups.eq(groups + 1),
-                         words.eq(words + offered.inputs[:self.max_k.bit_length()]),
+            m.d.sync += [groups.eq(groups + 1), words.eq(words + inputs),
                          last_tokens.eq((beyond + self.rows + 1)[:len(last_tokens)])]
             with m.If(beyond[-1] | too_many):
                 m.d.sync += counting.eq(0)
@@ -133,59 +171,94 @@ class JobQueue(wiring.Component):
             m.d.sync += checking.eq(0)
         with m.If(~checking):
             m.d.sync += [
-                offered.eq(self.descriptor), words.eq(0), groups.eq(0),
-                beyond.eq(self.descriptor.tokens - (self.rows + 1)),
+                inputs.eq(offered.inputs[:len(inputs)]), words.eq(0), groups.eq(0),
+                beyond.eq(offered.tokens),
+                large.eq(offered.inputs[len(inputs):].any()),
+                asked_twice.eq(offered.raw & offered.lut),
+                *(some.eq(Cat(field.word_select(at, 4).any() for at in range(len(some))))
+                  for some, field in ((some_outputs, offered.outputs),
+                                      (some_tokens, offered.tokens))),
             ]
-            with m.If(self.push & (free != 0)):
-                m.d.sync += [checking.eq(1), counting.eq(1)]
+        with m.If(taken):
+            m.d.sync += checking.eq(1)
         with m.If(refused):
             m.d.comb += self.impossible_cause.eq(CAUSES["job"])
 
-        job = write.data
-        m.d.comb += [
-            write.en.eq(accept), write.addr.eq(head),
-            job.inputs.eq(offered.inputs), job.outputs.eq(offered.outputs), job.groups.eq(groups),
-            job.last_tokens.eq(last_tokens), job.tag.eq(offered.tag),
-            job.zero_point.eq(offered.zero_point), job.raw.eq(offered.raw),
-            job.lut.eq(offered.lut), job.lut_bank.eq(parity),
-        ]
-        with m.If(accept):
-            m.d.sync += [
-                parity.eq(~parity),
-                head.eq(head + 1),
-            ]
-            with m.If(head == self.depth - 1):
-                m.d.sync += head.eq(0)
+        found = {**{name: offered[name] for name in ("inputs", "outputs", "tag", "zero_point",
+                                                     "raw", "lut")},
+                 "lut_bank": parity, "groups": groups, "last_tokens": last_tokens}
+        head_next = Signal.like(head)
+        m.d.comb += head_next.eq(Mux(accept, self._behind(head), head))
+        m.d.sync += [parity.eq(parity ^ accept), head.eq(head_next)]
+
+        def own(name, value, init=0):
+            """A register for one memory alone: they lie apart."""
+            if not len(value):
+                return value
+            m.submodules[name] = register = KeptRegister(len(value), init=init, target=self.target)
+            m.d.comb += register.i.eq(value)
+            return register.o
 
         waiting, leaving = {}, {}
         for name in STAGES:
             stage = getattr(self, name)
             index = Signal(range(self.depth), name=f"{name}_index")
             count = Signal(range(self.depth + 1), name=f"{name}_count")
-            leaves = Signal(name=f"{name}_leaves")
-            waiting[name], leaving[name] = count, leaves
-            read = jobs.read_port()
+            leaves, left = Signal(name=f"{name}_leaves"), Signal(name=f"{name}_left")
+            waiting[name], leaving[name] = count, left
+            if name == "retire":
+                m.d.comb += left.eq(leaves)
+            else:
+                m.d.sync += left.eq(leaves)
             valid = Signal(name=f"{name}_valid")
-            m.d.comb += [
-                read.addr.eq(index), stage.valid.eq(valid), stage.job.eq(read.data),
-                leaves.eq(stage.next & stage.valid),
-            ]
-            m.d.sync += valid.eq((count != 0) & ~leaves)
-            m.d.sync += count.eq(count + accept - leaves)
-            with m.If(leaves):
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == self.depth - 1):
-                    m.d.sync += index.eq(0)
+            m.d.comb += [stage.valid.eq(valid), leaves.eq(stage.next & stage.valid)]
+            index_next = Signal.like(index, name=f"{name}_index_next")
+            m.d.comb += index_next.eq(Mux(left, self._behind(index), index))
+            m.d.sync += [index.eq(index_next), valid.eq((count != 0) & ~leaves & ~left),
+                         count.eq(count + accept - left)]
+            for part, fields in self._parts(name):
+                shape = data.StructLayout({field: self.job_layout.members[field]
+                                           for field in fields})
+                # Two words at least: an address without bits is two unknown bits in Verilog.
+                memory = Memory(shape=shape, depth=max(2, self.depth), init=[], attrs=attrs)
+                m.submodules[f"{name}_{part}"] = memory
+                write, read = memory.write_port(), memory.read_port()
+                # What the descriptor says is written over until one is taken; a place is never
+                # shown in the cycle of its write.
+                allowed = (own(f"{name}_{part}_accept", accept_next) if part == "checked"
+                           else own(f"{name}_{part}_opens", opens_next, init=1))
+                m.d.comb += [write.en.eq(allowed),
+                             write.addr.eq(own(f"{name}_{part}_head", head_next)),
+                             read.addr.eq(own(f"{name}_{part}_index", index_next))]
+                for field in fields:
+                    m.d.comb += [write.data[field].eq(found[field]),
+                                 stage.job[field].eq(read.data[field])]
         behind = Signal(range(self.depth + 1))  # jobs past the weights stage, not retired
-        m.d.sync += [
-            behind.eq(behind + leaving["weights"] - leaving["retire"]),
-            free.eq(free - accept + leaving["retire"]),
-        ]
+        table_free, retired = Signal(init=1), Signal()
         m.d.comb += [
             self.outstanding.eq(waiting["retire"] + checking),
-            self.lut_free.eq(behind <= 1),
-            self.free_places.eq(free),
+            self.free_places.eq(free), self.lut_free.eq(table_free),
         ]
-        with m.If(~checking):
+        m.d.sync += [
+            retired.eq(leaving["retire"]),
+            behind.eq(behind + leaving["weights"] - retired),
+            table_free.eq(behind <= 1), free.eq(free - accept + retired),
+        ]
+        with m.If(opens):
             m.d.comb += self.space.eq(free)
         return m
+
+    def _behind(self, place):
+        """The place behind one; the last is followed by the first."""
+        if self.depth & (self.depth - 1) == 0:
+            return (place + 1)[:len(place)]
+        return Mux(place == self.depth - 1, 0, place + 1)
+
+    @staticmethod
+    def _parts(stage):
+        """What a stage reads, by the memory that has it: name and fields of each."""
+        parts = {}
+        for field in FIELDS[stage]:
+            part = "checked" if field in CHECKED else "sizes" if field in SIZES else "rest"
+            parts.setdefault(part, []).append(field)
+        return parts.items()

@@ -15,6 +15,8 @@ class KeptRegister(wiring.Component):
     ----------
     width : int
         Bits.
+    init : int
+        What it holds at first.
     target : str
         Technology body, a key of ``BODIES``.
 
@@ -32,12 +34,12 @@ class KeptRegister(wiring.Component):
 
     LATENCY = 1
 
-    def __init__(self, width: int, *, target: str = "generic"):
+    def __init__(self, width: int, *, init: int = 0, target: str = "generic"):
         if width < 1:
             raise ValueError(f"width must be at least 1, not {width!r}")
         if target not in self.BODIES:
             raise ValueError(f"target must be one of {', '.join(self.BODIES)}, not {target!r}")
-        self._body = self.BODIES[target]
+        self._init, self._body = init, self.BODIES[target]
         super().__init__({"i": In(width), "o": Out(width)})
 
     def elaborate(self, platform):
@@ -47,7 +49,7 @@ class KeptRegister(wiring.Component):
 
     def _generic(self, m):
         """Flip-flops, merged or not as synthesis likes."""
-        value = Signal.like(self.o, reset_less=True)
+        value = Signal.like(self.o, init=self._init, reset_less=True)
         m.d.sync += value.eq(self.i)
         m.d.comb += self.o.eq(value)
 
@@ -59,7 +61,8 @@ class KeptRegister(wiring.Component):
         for bit in range(len(self.i)):
             m.submodules[f"bit_{bit}"] = Instance(
                 "TRELLIS_FF", a_keep=1,
-                p_GSR="AUTO", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR", p_REGSET="RESET",
+                p_GSR="AUTO", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
+                p_REGSET="SET" if self._init >> bit & 1 else "RESET",
                 i_CLK=ClockSignal(), i_LSR=Const(0, 1), i_DI=self.i[bit], o_Q=self.o[bit])
 
     BODIES = {"generic": _generic, "ecp5": _ecp5}  # noqa: RUF012 (never changed)

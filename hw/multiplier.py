@@ -35,14 +35,15 @@ class Multiplier(wiring.Component):
 
     Notes
     -----
-    The ``ecp5`` body is one MULT18X18D with its input and output registers (ports: Lattice
-    FPGA-TN-02205). Between them lies the multiplier array; without registers nextpnr's tables give
-    it 3.9 ns at speed grade 6. With registers nextpnr times only the way into the first and out
-    of the last, not the way between; the pipeline register in the middle stays unused.
+    The ``ecp5`` body is one MULT18X18D with all of its registers: input, pipeline, output (ports
+    and attributes: Lattice FPGA-TN-02205). Without any of them nextpnr's tables give the multiplier
+    array 3.9 ns at speed grade 6. With registers nextpnr times only the way into the first and out
+    of the last, not the ways between; so the pipeline register is there to cut the array, where no
+    tool would tell.
     """
 
-    LATENCY = 2
-    """Cycles from the factors to ``product``: input registers, output register."""
+    LATENCY = 3
+    """Cycles from the factors to ``product``: input, pipeline and output registers."""
 
     def __init__(self, *, a_bits: int, b_bits: int, target: str = "generic",
                  bel: str | None = None):
@@ -70,8 +71,9 @@ class Multiplier(wiring.Component):
         """A product that synthesis infers, with its registers."""
         a_q = Signal.like(self.a, reset_less=True)
         b_q = Signal.like(self.b, reset_less=True)
+        inner_q = Signal.like(self.product, reset_less=True)
         product_q = Signal.like(self.product, reset_less=True)
-        m.d.sync += [a_q.eq(self.a), b_q.eq(self.b), product_q.eq(a_q * b_q)]
+        m.d.sync += [a_q.eq(self.a), b_q.eq(self.b), inner_q.eq(a_q * b_q), product_q.eq(inner_q)]
         m.d.comb += self.product.eq(product_q)
 
     def _ecp5(self, m):
@@ -79,8 +81,8 @@ class Multiplier(wiring.Component):
         a, b, product = Signal(signed(DSP_BITS)), Signal(signed(DSP_BITS)), Signal(2 * DSP_BITS)
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(product)]
         always, never = Const(1, 1), Const(0, 1)
-        parameters = {"GSR": "DISABLED", "REG_PIPELINE_CLK": "NONE"}
-        for register in ("INPUTA", "INPUTB", "OUTPUT"):
+        parameters = {"GSR": "DISABLED"}
+        for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
             parameters |= {f"REG_{register}_CLK": "CLK0", f"REG_{register}_CE": "CE0",
                            f"REG_{register}_RST": "RST0"}
         attributes = {} if self._bel is None else {"BEL": self._bel}

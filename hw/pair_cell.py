@@ -14,16 +14,15 @@ class PairCell(Cell):
     since ``|w0 * x| <= 8 * 128`` stays within them; where it is negative it has borrowed one
     from the upper, so bit 11 is added to that again, as the carry into its accumulator.
 
-    Both sums land in the same cycle, and a ``shift`` moves both drain registers at once: the
-    left one takes the right one's sum, that one the next cell's. So a pair is one step of the
-    skew, and two steps of the drain chain.
+    Both sums land in the same cycle, and both drain registers move at once: the left one takes
+    the right one's sum, that one the next cell's. So a pair is two steps of the drain chain.
 
     Parameters
     ----------
     sum_bits : int
         Width of an accumulator; wide enough that no run overflows.
     target : str
-        Technology body of multiplier, accumulators and control registers.
+        Technology body of multiplier and accumulators.
     bel : str, optional
         Place of the multiplier.
 
@@ -32,12 +31,12 @@ class PairCell(Cell):
     x : In(signed(8))
     w : In(signed(9))
         ``16 * w1 + w0`` (:mod:`~.weight_word`), w0 of the left column; weights -8 to 7.
-    first, last, shift, drain_right, x_right, w_down, first_right, last_right, shift_right, drained
+    first, capture, move, drain_right, drained
         As in :class:`~.cell.Cell`; ``drained`` is the left column's.
 
     Notes
     -----
-    As for the single cell: no handshake, no reset, two ``shift`` pulses at least two cycles apart.
+    As for the single cell: no handshake, no reset.
     """
 
     PRODUCT_BITS = 12
@@ -49,7 +48,7 @@ class PairCell(Cell):
     def _word_shape(weight_bits):
         return signed(PAIR_BITS)
 
-    def _totals(self, m, first):
+    def _totals(self, m):
         m.submodules.multiplier = multiplier = Multiplier(
             a_bits=PAIR_BITS + PAIR_SHIFT - 4, b_bits=8, target=self.target, bel=self.bel)
         m.submodules.left = left = Accumulator(
@@ -61,6 +60,6 @@ class PairCell(Cell):
             multiplier.a.eq(joint_factor(self.w)), multiplier.b.eq(self.x),
             left.product.eq(low), right.carry.eq(low[-1]),
             right.product.eq(multiplier.product[PAIR_SHIFT:].as_signed()),
-            left.first.eq(first), right.first.eq(first),
+            left.first.eq(self.first), right.first.eq(self.first),
         ]
         return {"drained_left": left.total, "drained_right": right.total}

@@ -15,10 +15,13 @@ LutWrite = wiring.Signature({"en": Out(1), "bank": Out(1), "addr": Out(8), "data
 """Write port of the tables: entry ``addr`` of ``bank`` serves the result ``y = addr - 128``."""
 
 NARROW = 9
-"""Bits that a shifted product is clamped to before the zero point is added."""
+"""Bits that a shifted product is clamped to before it is rounded and the zero point is added."""
 
-RAW_DEPTH = 64
-"""Words of the memory that delays raw sums: a block memory, of which there are enough."""
+PART = 4
+"""Bits that are compared with a sign at once."""
+
+DELAY_WORDS = 16
+"""Words of a memory that delays raw sums: a block memory, of which there are enough."""
 
 
 def post_input_layout(*, lanes: int, sum_bits: int) -> data.StructLayout:
@@ -51,7 +54,11 @@ def post_input_layout(*, lanes: int, sum_bits: int) -> data.StructLayout:
 
 
 def post_output_layout(*, lanes: int) -> data.StructLayout:
-    """Result of one step: ``values`` (int32; int8 results sign-extended), ``raw``, ``last``."""
+    """Result of one step: ``values``, ``raw``, ``last``.
+
+    A value is an int32, or without ``raw`` an int8 in the low byte; what stands above it then is
+    nobody's.
+    """
     return data.StructLayout({
         "values": data.ArrayLayout(signed(32), lanes),
         "raw": 1,
@@ -73,10 +80,11 @@ class PostLane(wiring.Component):
 
     Fixed latency, one result per cycle, no back-pressure, no reset. A sum in cycle t wants its
     other inputs in cycle t + the stage's constant, and answers in cycle t + ``LATENCY``.
-    Equals ``requantise`` and ``apply_lut`` of :mod:`sparseloom.model.reference`.
+    Equals ``requantise`` and ``apply_lut`` of :mod:`sparseloom.model.reference`: half is added and
+    the rest cut off by adding the bit below the point of a shifted product.
     ``sum + bias`` wraps to 32 bits (the exporter keeps it inside them). For a raw result it goes
-    out as ``acc`` and comes back as ``word``, since a delay of so many wide registers is cheaper in
-    a memory.
+    out as ``acc`` and its low byte comes back as ``low``, since a delay of so many wide registers
+    is cheaper in a memory; the others need not come back.
 
     Parameters
     ----------
@@ -89,28 +97,31 @@ class PostLane(wiring.Component):
     -------
     sum, bias : In
         Stage ``BIAS``.
-    factor : In(16)
-        Stage ``MULTIPLY``.
-    half : In(47)
-        Rounding constant, 2**(shift - 1). Stage ``ROUND``.
+    keep : In(1)
+        0 makes ``acc`` 0. Stage ``BIAS``, from a register, since it is the reset of one.
+    factor : In(17)
+        mult, or 2 * mult if shift is even, so that all places to shift by are even. A cycle before
+        stage ``MULTIPLY``.
     coarse, middle, fine : In
-        shift // 16, at most 2, shift // 4 % 4 and shift % 4, each a cycle before its stage
-        ``COARSE``, ``MIDDLE``, ``FINE``: every lane keeps a register of its own in front.
+        shift // 16, at most 2, shift // 4 % 4 and shift // 2 % 2, each a cycle before its stage
+        ``COARSE``, ``MIDDLE``, ``FINE``: as for ``factor``, every lane keeps a register of its own
+        in front.
     zero_point : In(signed(8))
         Stage ``OFFSET``.
     lut_bank : In(1)
         Bank of the table. Stage ``LOOKUP``.
-    use_lut : In(1)
-        Stage ``SELECT``.
-    acc : Out(signed(32))
-        ``sum + bias``, in stage ``MULTIPLY``.
-    word : In(signed(32))
+    low : In(8)
+        Of the sum. Stage ``LOOKUP``.
     raw : In(1)
-        Answer ``word`` instead of int8; a cycle before stage ``MERGE``.
+        Answer ``low``; a cycle before stage ``LOOKUP``.
+    use_lut : In(1)
+        Stage ``SELECT``; not with ``raw``.
     drop : In(1)
-        Answer 0; stage ``MERGE``. From a register, since it is the reset of the last one.
+        Answer 0; stage ``SELECT``. From a register, since it is the reset of the last one.
+    acc : Out(signed(32))
+        ``sum + bias``, in stage ``ACC``.
     lut_write : In(LutWrite)
-    value : Out(signed(32))
+    byte : Out(8)
         Cycle t + ``LATENCY``.
 
     Raises
@@ -121,17 +132,16 @@ class PostLane(wiring.Component):
 
     BIAS = 0
     MULTIPLY = BIAS + 1
-    ROUND = MULTIPLY + WideMultiplier.ADDEND
+    ACC = MULTIPLY + 1
     COARSE = MULTIPLY + WideMultiplier.LATENCY
     MIDDLE = COARSE + 1
     FINE = MIDDLE + 1
     SATURATE = FINE + 1
     OFFSET = SATURATE + 1
     CLAMP = OFFSET + 1
-    LOOKUP = CLAMP + 1
+    LOOKUP = CLAMP + 1 + KeptRegister.LATENCY
     SELECT = LOOKUP + SimpleDualPort.LATENCY
-    MERGE = SELECT + 1
-    LATENCY = MERGE + 1
+    LATENCY = SELECT + 1
 
     def __init__(self, *, sum_bits: int, target: str = "generic"):
         if not 2 <= sum_bits <= 32:
@@ -140,98 +150,110 @@ class PostLane(wiring.Component):
         super().__init__({
             "sum": In(signed(sum_bits)),
             "bias": In(signed(32)),
-            "factor": In(16),
-            "half": In(spec.SHIFT_MAX),
+            "keep": In(1),
+            "factor": In(17),
             "coarse": In(2),
             "middle": In(2),
-            "fine": In(2),
+            "fine": In(1),
             "zero_point": In(signed(8)),
             "lut_bank": In(1),
-            "use_lut": In(1),
-            "acc": Out(signed(32)),
-            "word": In(signed(32)),
+            "low": In(8),
             "raw": In(1),
+            "use_lut": In(1),
             "drop": In(1),
+            "acc": Out(signed(32)),
             "lut_write": In(LutWrite),
-            "value": Out(signed(32)),
+            "byte": Out(8),
         })
 
     def elaborate(self, platform):
         m = Module()
 
         acc = Signal(signed(32), reset_less=True)
-        m.d.sync += acc.eq(self.sum + self.bias)
-        m.d.comb += self.acc.eq(acc)
+        m.d.sync += acc.eq(Mux(self.keep, self.sum + self.bias, 0))
+        # The way to the memory is long, and begins at a register of its own.
+        m.d.comb += self.acc.eq(_delay(m, acc, self.ACC - self.MULTIPLY, "acc"))
 
-        m.submodules.multiplier = multiplier = WideMultiplier(a_bits=32, b_bits=17,
+        m.submodules.multiplier = multiplier = WideMultiplier(a_bits=32, b_bits=18,
                                                               target=self._target)
-        m.d.comb += [
-            multiplier.a.eq(acc),
-            multiplier.b.eq(Cat(self.factor, 0)),
-            multiplier.addend.eq(self.half),
-        ]
-        rounded = multiplier.product
-
         def own(value, name):
             """A register of this lane, since one that steers all lanes has far to go."""
             m.submodules[name] = register = KeptRegister(len(value), target=self._target)
             m.d.comb += register.i.eq(value)
             return register.o
 
-        # The shift takes three cycles, since 48 places in one would be the slowest step of all.
-        # Each keeps what the next ones may bring into nine bits. What lies above is lost, and
-        # matters only if a lost bit differs from the sign: nine bits keep apart all that a zero
-        # point can bring back. Bits that a step may lose are looked at in groups as wide as its
-        # unit, and the next step, which still knows the count, says which groups are lost.
-        value, over, sign = rounded, Const(0, 1), rounded[-1]
-        for name, places, kept, choices in (("coarse", 16, NARROW + 15, 3),
-                                            ("middle", 4, NARROW + 3, 4), ("fine", 1, NARROW, 4)):
+        m.d.comb += [
+            multiplier.a.eq(acc),
+            multiplier.b.eq(Cat(own(self.factor, "factor_q"), 0)),
+        ]
+
+        # An odd place was the factor's. The shift takes three cycles, since 48 places in one would
+        # be the slowest step of all. Each keeps what the next ones may bring into nine bits, and
+        # one below the point, whatever the shift. What lies above is lost, and matters only if a
+        # lost bit differs from the sign: nine bits keep apart all that a zero point can bring back.
+        # Bits that a step may lose are looked at in groups as wide as its unit, which are cut into
+        # parts that take two look-up tables in a row, and the next step, which still knows the
+        # count, says what is lost.
+        value, over, sign = multiplier.product, Const(0, 1), multiplier.product[-1]
+        for name, places, kept, choices in (
+                ("coarse", 16, NARROW + 15, 3), ("middle", 4, NARROW + 3, 4),
+                ("fine", 2, NARROW + 1, 2)):
             count = own(getattr(self, name), f"{name}_count")
             value_q = Signal(signed(kept), name=name, reset_less=True)
             sign_q = Signal(name=f"{name}_sign", reset_less=True)
             over_q = Signal(name=f"{name}_over", reset_less=True)
             edges = [*range(kept - 1, len(value) - 1, places), len(value) - 1]
-            groups = [value[low:high] for low, high in pairwise(edges)]
-            differs = Signal(len(groups), name=f"{name}_differs", reset_less=True)
-            count_q = Signal(2, name=f"{name}_count_q", reset_less=True)
+            parts = [(index, value[at:min(at + PART, high)])
+                     for index, (low, high) in enumerate(pairwise(edges))
+                     for at in range(low, high, PART)]
+            differs = Signal(len(parts), name=f"{name}_differs", reset_less=True)
+            count_q = Signal.like(count, name=f"{name}_count_q", reset_less=True)
             m.d.sync += [
                 value_q.eq(_shifted(value, places, count, choices)),
                 sign_q.eq(sign), over_q.eq(over), count_q.eq(count),
-                *(differs[index].eq((group ^ sign.replicate(len(group))).any())
-                  for index, group in enumerate(groups)),
+                *(bit.eq((part ^ sign.replicate(len(part))).any())
+                  for bit, (_, part) in zip(differs, parts, strict=True)),
             ]
             value, sign = value_q, sign_q
-            over = over_q | Cat((count_q <= index) & differs[index]
-                                for index in range(len(groups))).any()
+            over = over_q | Cat((count_q <= index) & bit
+                                for bit, (index, _) in zip(differs, parts, strict=True)).any()
 
+        # Beyond the limits the bit below the point is nobody's: the clamp does not see it.
         narrow = Signal(signed(NARROW), reset_less=True)
+        up = Signal(reset_less=True)
         limit = 1 << (NARROW - 1)
-        m.d.sync += narrow.eq(Mux(over, Mux(sign, -limit, limit - 1), value))
+        m.d.sync += [narrow.eq(Mux(over, Mux(sign, -limit, limit - 1), value[1:].as_signed())),
+                     up.eq(value[0])]
         moved = Signal(signed(NARROW + 1), reset_less=True)
         y = Signal(signed(8), reset_less=True)
-        m.d.sync += [moved.eq(narrow + self.zero_point), y.eq(_clamp(moved))]
+        m.d.sync += [
+            moved.eq((Cat(1, narrow).as_signed() + Cat(up, self.zero_point).as_signed()) >> 1),
+            y.eq(_clamp(moved)),
+        ]
 
+        # From the clamp to the table's pins is a cycle of its own.
+        y_q = own(y, "y_q")
         m.submodules.lut = lut = SimpleDualPort(shape=signed(8), depth=2 * spec.LUT_ENTRIES,
                                                 target=self._target)
         m.d.comb += [
             lut.write.en.eq(self.lut_write.en),
             lut.write.addr.eq(Cat(self.lut_write.addr, self.lut_write.bank)),
             lut.write.data.eq(self.lut_write.data),
-            lut.read.addr.eq(Cat(y[:7], ~y[7], self.lut_bank)),     # y + 128
+            lut.read.addr.eq(Cat(y_q[:7], ~y_q[7], self.lut_bank)),     # y + 128
         ]
-        direct = _delay(m, y, SimpleDualPort.LATENCY, "direct")
-        byte = Signal(signed(8), reset_less=True)
-        m.d.sync += byte.eq(Mux(self.use_lut, lut.read.data, direct))
-
-        value = Signal(signed(32), reset_less=True)
-        m.d.sync += value.eq(Mux(self.drop, 0, Mux(own(self.raw, "raw_q"), self.word, byte)))
-        m.d.comb += self.value.eq(value)
+        raw = own(self.raw, "raw_q")
+        direct = _delay(m, Mux(raw, self.low, y_q), SimpleDualPort.LATENCY, "direct")
+        byte = Signal(8, reset_less=True)
+        m.d.sync += byte.eq(Mux(self.drop, 0, Mux(self.use_lut, lut.read.data, direct)))
+        m.d.comb += self.byte.eq(byte)
         return m
 
 
 def _shifted(value, places: int, count, choices: int):
-    """``value >> places * count``; ``choices`` is 3 or 4, and ``count`` below it."""
+    """``value >> places * count``; ``choices`` is 2 to 4, and ``count`` below it."""
     step = [value >> places * shift for shift in range(choices)]
+    if choices == 2:
+        return Mux(count[0], step[1], step[0])
     return Mux(count[1], step[2] if choices == 3 else Mux(count[0], step[3], step[2]),
                Mux(count[0], step[1], step[0]))
 
@@ -300,34 +322,17 @@ class PostProcess(wiring.Component):
         m.d.comb += self.o.valid.eq(valid[-1])
 
         step = self.i.p
-        raw = [step.raw]
-        for stage in range(self.LATENCY):
-            raw.append(_delay(m, raw[-1], 1, f"raw_{stage}"))
-
-        shift = _delay(m, step.params.shift, 1, "shift")
-        # 1 << (shift - 1), without the subtraction: two digits first, then all bits, in the last
-        # two cycles, since a shift is narrower than what comes of it.
-        digits = _delay(m, shift, PostLane.ROUND - 3, "digits")
-        low = Signal(8, reset_less=True)
-        high = Signal(spec.SHIFT_MAX // 8 + 1, reset_less=True)
-        half = Signal(spec.SHIFT_MAX, reset_less=True)
-        m.d.sync += [
-            low.eq(1 << digits[:3]), high.eq(1 << digits[3:]),
-            half.eq(Cat(low[bit % 8] & high[bit // 8] for bit in range(1, spec.SHIFT_MAX + 1))),
-        ]
-        coarse = _delay(m, shift[4:6], PostLane.COARSE - 2, "coarse")
-        middle = _delay(m, shift[2:4], PostLane.MIDDLE - 2, "middle")
-        fine = _delay(m, shift[:2], PostLane.FINE - 2, "fine")
-        factor = _delay(m, step.params.mult, PostLane.MULTIPLY, "factor")
+        pairs = _delay(m, step.params.shift[1:], 1, "pairs")        # of places
+        coarse = _delay(m, pairs[3:5], PostLane.COARSE - 2, "coarse")
+        middle = _delay(m, pairs[1:3], PostLane.MIDDLE - 2, "middle")
+        fine = _delay(m, pairs[:1], PostLane.FINE - 2, "fine")
+        factor = _delay(m, Mux(step.params.shift[0], step.params.mult, step.params.mult << 1),
+                        PostLane.MULTIPLY - 1, "factor")
         zero_point = _delay(m, step.zero_point, PostLane.OFFSET, "zero_point")
         lut_bank = _delay(m, step.lut_bank, PostLane.LOOKUP, "lut_bank")
-        use_lut = _delay(m, step.use_lut, PostLane.SELECT, "use_lut")
-        drop = _delay(m, ~step.keep, PostLane.MERGE, "drop")
+        raw = _delay(m, step.raw, PostLane.LOOKUP - 1, "raw")
+        use_lut = _delay(m, step.use_lut & ~step.raw, PostLane.SELECT, "use_lut")
 
-        m.d.comb += [
-            self.o.p.raw.eq(raw[self.LATENCY]),
-            self.o.p.last.eq(_delay(m, step.last, self.LATENCY, "last")),
-        ]
         # Written a cycle late, so that one register drives all tables.
         lut_write = Signal.like(Cat(self.lut_write.addr, self.lut_write.bank), reset_less=True)
         lut_data = _delay(m, self.lut_write.data, 1, "lut_data")
@@ -337,16 +342,34 @@ class PostProcess(wiring.Component):
             lut_en.eq(self.lut_write.en),
         ]
 
-        # Raw sums go round the arithmetic, a word of all lanes in every cycle.
-        m.submodules.sums = sums = SimpleDualPort(shape=data.ArrayLayout(32, self._lanes),
-                                                  depth=RAW_DEPTH, target=self._target)
-        behind = PostLane.MERGE - PostLane.MULTIPLY - SimpleDualPort.LATENCY
-        assert 0 < behind < RAW_DEPTH
-        write_at = Signal(range(RAW_DEPTH), init=behind)
-        read_at = Signal(range(RAW_DEPTH))
-        m.d.sync += [write_at.eq(write_at + 1), read_at.eq(read_at + 1)]
+        # Raw sums go round the arithmetic, a word of all lanes in every cycle, and what is left of
+        # the blocks takes flags along. Low bytes come back to where bytes are chosen.
+        write_at = Signal(range(DELAY_WORDS))
+        m.d.sync += write_at.eq(write_at + 1)
+
+        def memory(name, shape, arrival):
+            """A word written in stage ``ACC``, in stage ``arrival``."""
+            behind = arrival - PostLane.ACC - SimpleDualPort.LATENCY
+            assert 0 < behind < DELAY_WORDS
+            m.submodules[name] = delay = SimpleDualPort(
+                shape=data.StructLayout(shape), depth=DELAY_WORDS, target=self._target,
+                distributed=0)
+            read_at = Signal(range(DELAY_WORDS), name=f"{name}_at", init=DELAY_WORDS - behind)
+            m.d.sync += read_at.eq(read_at + 1)
+            m.d.comb += [delay.write.en.eq(1), delay.write.addr.eq(write_at),
+                         delay.read.addr.eq(read_at)]
+            return delay.write.data, delay.read.data
+
+        low_in, low = memory("low_bytes", {
+            "bytes": data.ArrayLayout(8, self._lanes), "drop": self._lanes}, PostLane.LOOKUP)
+        high_in, high = memory("high_bytes", {
+            "bytes": data.ArrayLayout(24, self._lanes), "raw": 1, "last": 1}, self.LATENCY)
+        drop = _delay(m, low.drop, PostLane.SELECT - PostLane.LOOKUP, "drop")
         m.d.comb += [
-            sums.write.en.eq(1), sums.write.addr.eq(write_at), sums.read.addr.eq(read_at),
+            low_in.drop.eq(_delay(m, ~step.keep, PostLane.ACC, "drop_in")),
+            high_in.raw.eq(_delay(m, step.raw, PostLane.ACC, "raw_in")),
+            high_in.last.eq(_delay(m, step.last, PostLane.ACC, "last_in")),
+            self.o.p.raw.eq(high.raw), self.o.p.last.eq(high.last),
         ]
 
         for index in range(self._lanes):
@@ -355,21 +378,21 @@ class PostProcess(wiring.Component):
             m.d.comb += [
                 lane.sum.eq(step.sums[index]),
                 lane.bias.eq(step.params.bias),
+                lane.keep.eq(step.keep[index]),
                 lane.factor.eq(factor),
-                lane.half.eq(half),
                 lane.coarse.eq(coarse),
                 lane.middle.eq(middle),
                 lane.fine.eq(fine),
                 lane.zero_point.eq(zero_point),
                 lane.lut_bank.eq(lut_bank),
                 lane.use_lut.eq(use_lut),
-                sums.write.data[index].eq(lane.acc),
-                lane.word.eq(sums.read.data[index]),
-                lane.raw.eq(raw[PostLane.MERGE - 1]),
+                low_in.bytes[index].eq(lane.acc), high_in.bytes[index].eq(lane.acc >> 8),
+                lane.low.eq(low.bytes[index]),
+                lane.raw.eq(raw),
                 lane.drop.eq(drop[index]),
                 lane.lut_write.en.eq(lut_en),
                 Cat(lane.lut_write.addr, lane.lut_write.bank).eq(lut_write),
                 lane.lut_write.data.eq(lut_data),
-                self.o.p.values[index].eq(lane.value),
+                self.o.p.values[index].eq(Cat(lane.byte, high.bytes[index])),
             ]
         return m

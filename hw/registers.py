@@ -1,6 +1,6 @@
 """The register table: hardware, address map, C header and documentation all come from it."""
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sparseloom.hw.config import ArrayConfig
@@ -75,6 +75,9 @@ class Register:
         Bits of no field read 0 and ignore writes.
     refusable : bool
         The unit may refuse a write, which then answers SLVERR and changes nothing.
+    bank : str
+        Lower case: all R registers of that name are read through one port, one at a time. Empty:
+        the register has its own.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Register:
     doc: str
     fields: tuple[Field, ...] = ()
     refusable: bool = False
+    bank: str = ""
 
     def field(self, name: str) -> Field:
         """The field of that name.
@@ -98,15 +102,16 @@ class Register:
         raise KeyError(f"{self.name} has no field {name!r}")
 
 
-def check_registers(registers: Iterable[Register], *, addr_bits: int) -> None:
+def check_registers(registers: Sequence[Register], *, addr_bits: int) -> None:
     """Refuse a table that cannot be built.
 
     Raises
     ------
     ValueError
         For a name or offset used twice, an offset that is unaligned or beyond ``addr_bits``,
-        fields that overlap or leave the register, a field of RW1C wider than a bit, or a refusable
-        register that is not W.
+        fields that overlap or leave the register, a field of RW1C wider than a bit, a refusable
+        register that is not W, or a bank that is not of R registers, one behind the other from a
+        multiple of its size, rounded up to a power of two.
     """
     names: set[str] = set()
     offsets: set[int] = set()
@@ -132,6 +137,23 @@ def check_registers(registers: Iterable[Register], *, addr_bits: int) -> None:
             if register.access is Access.RW1C and field.width != 1:
                 raise ValueError(f"{name}.{field.name}: a field of RW1C is one bit")
             used |= field.mask
+    for bank, members in bank_registers(registers).items():
+        first = members[0].offset
+        size = 4 << (len(members) - 1).bit_length()
+        if (first % size or any(register.access is not Access.R for register in members)
+                or [register.offset for register in members]
+                != list(range(first, first + 4 * len(members), 4))):
+            raise ValueError(f"bank {bank}: must be R registers one behind the other from a "
+                             f"multiple of {size}")
+
+
+def bank_registers(registers: Iterable[Register]) -> dict[str, list[Register]]:
+    """The registers of each bank, by its name."""
+    banks: dict[str, list[Register]] = {}
+    for register in registers:
+        if register.bank:
+            banks.setdefault(register.bank, []).append(register)
+    return banks
 
 
 def _flags(text: str) -> tuple[Field, ...]:
@@ -144,14 +166,16 @@ def _value(doc: str) -> tuple[Field, ...]:
     return (Field(name="value", low=0, width=32, doc=doc),)
 
 
-_COUNTERS = (
-    ("BUSY", "cycles with a job in the unit: the sum of the five counters below"),
-    ("ACTIVE", "cycles in which the array takes a column"),
-    ("STALL_WEIGHTS", "cycles without work because no strip was loaded"),
-    ("STALL_ACTS", "cycles without work because activations were missing"),
-    ("STALL_RESULTS", "cycles without work because results could not leave"),
-    ("OTHER", "busy cycles of no other kind"),
-)
+_COUNTERS = {
+    "BUSY": "cycles with a job in the unit: the sum of the five counters below",
+    "ACTIVE": "cycles in which the array takes a column",
+    "STALL_WEIGHTS": "cycles without work because no strip was loaded",
+    "STALL_ACTS": "cycles without work because activations were missing",
+    "STALL_RESULTS": "cycles without work because results could not leave",
+    "OTHER": "busy cycles of no other kind",
+}
+COUNTERS = tuple(_COUNTERS)
+"""The counters, in the order of their bank."""
 
 REGISTERS = (
     Register(name="ID", offset=0x00, access=Access.R, doc="Which unit this is.",
@@ -212,8 +236,8 @@ REGISTERS = (
              doc="The interrupt line is up while IRQ_STATUS & IRQ_MASK is not 0.",
              fields=_flags("interrupt when ")),
     *(Register(name=name, offset=0x40 + 4 * index, access=Access.R, fields=_value("cycles, wraps"),
-               doc=f"Counter: {doc}.")
-      for index, (name, doc) in enumerate(_COUNTERS)),
+               doc=f"Counter: {doc}.", bank="counters")
+      for index, (name, doc) in enumerate(_COUNTERS.items())),
 )
 """Every register of the unit, by offset."""
 

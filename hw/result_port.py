@@ -1,6 +1,7 @@
 """From post-processed results to the beats of the result stream, and its orderly end."""
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.block_fifo import BlockFifo
@@ -74,15 +75,21 @@ class ResultPack(wiring.Component):
     raw, last : In(1)
         ``last`` word of a job.
     returned : Out(1)
-        A word left ``RETURN`` cycles ago; its room is free.
+        A word began to leave ``RETURN`` cycles ago; its room is free.
     ended : In(1)
         The last beat of the job is on its way out: the next job's words may follow.
-    o : Out(stream of result_beat_layout(bus_bits))
+    room : In(1)
+        Up while words may be taken; from the cycle in which it falls ``STILL_COME`` more beats
+        come at most.
+    o : Out(stream of result_beat_layout(bus_bits), always ready)
         ``user`` is always 0.
     """
 
     RETURN = 1
     """Cycles from a word's leaving to ``returned``, which has far to go."""
+
+    STILL_COME = 2
+    """Beats that may come from the cycle on in which ``room`` falls."""
 
     def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
                  target: str = "generic"):
@@ -91,61 +98,140 @@ class ResultPack(wiring.Component):
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
             "raw": In(1), "last": In(1),
-            "returned": Out(1), "ended": In(1),
-            "o": Out(stream.Signature(result_beat_layout(bus_bits))),
+            "returned": Out(1), "ended": In(1), "room": In(1),
+            "o": Out(stream.Signature(result_beat_layout(bus_bits), always_ready=True)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        bus_bytes = self.bus_bits // 8
         word = data.StructLayout({"words": self.words.shape(), "raw": 1, "last": 1})
         m.submodules.fifo = fifo = BlockFifo(shape=word, depth=self.room_words,
                                              target=self.target)
-        popped = fifo.o.payload
         m.d.comb += [
             fifo.i.payload.words.eq(self.words), fifo.i.payload.raw.eq(self.raw),
             fifo.i.payload.last.eq(self.last), fifo.i.valid.eq(self.valid),
         ]
+        popped = fifo.o.payload
+        low_bytes = Cat(popped.words[lane][:8] for lane in range(self.lanes))
+        # One job's results leave before the next one's first word is taken.
+        ends, ending, ending_next = Signal(), Signal(), Signal()
+        m.d.comb += ending_next.eq((ending & ~self.ended) | ends)
+        m.d.sync += ending.eq(ending_next)
+        bus_bytes = self.bus_bits // 8
+        fits = bus_bytes % self.lanes == 0 and 4 * self.lanes % bus_bytes == 0
+        if fits:
+            self._one_register(m, fifo.o, low_bytes, ends, ending_next)
+        else:
+            self._gearboxes(m, fifo.o, low_bytes, ends, ending)
+        return m
+
+    def _one_register(self, m, popped, low_bytes, ends, ending_next):
+        """Words that are a whole part of a beat, or whole beats: both in one register.
+
+        A raw word stays at the queue's output until its last beat was taken from it; there it
+        takes no place in the memory, so that its room is free with the first. Whether anything is
+        taken in a cycle is known in the one before, but for whether there is a word.
+        """
+        groups = self.bus_bits // 8 // self.lanes       # words of bytes in a beat
+        parts = 4 // groups                             # beats in a raw word
+        word = popped.payload.words.as_value()
+        # Of the word at the queue's output, from a register. It is that of the word before, which
+        # is of the same job or ends its own and is followed by a pause; if there was none, this
+        # word waited for nothing.
+        raw_in = self.raw
+        for stage in range(BlockFifo.LATENCY - 1):
+            raw_in_q = Signal(name=f"raw_in_{stage}", reset_less=True)
+            m.d.sync += raw_in_q.eq(raw_in)
+            raw_in = raw_in_q
+        raw_next = Mux(popped.valid, popped.payload.raw, raw_in)
+        raws = []
+        for use in ("steer", "enable", "data"):     # what is steered by one lies together
+            m.submodules[f"raw_{use}"] = register = KeptRegister(1, target=self.target)
+            m.d.comb += register.i.eq(raw_next)
+            raws.append(register.o)
+        raw, raw_enable, raw_data = raws
+        beat = Signal(data.ArrayLayout(8 * self.lanes, groups), reset_less=True)
+        last, there = Signal(reset_less=True), Signal(groups, reset_less=True)
+        full = Signal()
+        part, last_part, last_part_next = Signal(range(parts)), Signal(init=parts == 1), Signal()
+        at = Signal(groups, init=1)                     # one hot
+        # Beats may be taken; the word at the output goes with this one.
+        may, may_go = Signal(), Signal()
+        takes, fills = Signal(), Signal()
+        m.d.comb += [
+            popped.ready.eq(may_go), takes.eq(popped.valid & may),
+            ends.eq(popped.valid & may_go & popped.payload.last),
+            fills.eq(raw | popped.payload.last | at[-1]),
+            last_part_next.eq(last_part),
+        ]
+        m.d.sync += [
+            may.eq(self.room & ~ending_next),
+            may_go.eq(self.room & ~ending_next & (~raw_next | last_part_next)),
+            last_part.eq(last_part_next),
+        ]
+        # Bytes of no word may come into a group; the next word's take their place.
+        cut = Signal(data.ArrayLayout(8 * self.lanes, groups))
+        m.d.comb += cut.eq(word.word_select(part, self.bus_bits))
+        for group in range(groups):
+            with m.If(at[group] | (popped.valid & raw_enable)):
+                m.d.sync += beat[group].eq(Mux(raw_data, cut[group], low_bytes))
+        m.d.sync += [
+            full.eq(takes & fills), last.eq(popped.payload.last & (~raw | last_part)),
+            there.eq(Cat(raw | at[group:].any() for group in range(groups))),
+            self.returned.eq(takes & (~raw | (part == 0))),
+        ]
+        with m.If(takes):
+            m.d.sync += at.eq(Mux(fills, 1, at.rotate_left(1)))
+            if parts > 1:
+                with m.If(raw):
+                    m.d.sync += part.eq(part + 1)
+                    m.d.comb += last_part_next.eq(part == parts - 2)
+        m.d.comb += [
+            self.o.valid.eq(full), self.o.payload.data.eq(beat), self.o.payload.last.eq(last),
+            self.o.payload.keep.eq(Cat(group.replicate(self.lanes) for group in there)),
+        ]
+
+    def _gearboxes(self, m, popped, low_bytes, ends, ending):
+        """Bytes and raw words of any width, each through a gearbox of its own."""
+        bus_bytes = self.bus_bits // 8
+        word = popped.payload
         m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
         parts, rest = divmod(4 * self.lanes, bus_bytes)
         cut = parts > 1 and not rest
         m.submodules.sums = wide = (WordCut(parts=parts, beat_bits=self.bus_bits) if cut
                                     else Gearbox(4 * self.lanes, bus_bytes))
-        # One job's results leave before the other gearbox may speak, so a word waits for both.
-        ending, raw_out, taken = Signal(), Signal(reset_less=True), Signal()
-        with m.If(fifo.o.valid & ~ending):
-            m.d.comb += [narrow.i.valid.eq(~popped.raw), wide.i.valid.eq(popped.raw)]
+        raw_out, taken = Signal(reset_less=True), Signal()
+        with m.If(popped.valid & ~ending):
+            m.d.comb += [narrow.i.valid.eq(~word.raw), wide.i.valid.eq(word.raw)]
         m.d.comb += [
-            narrow.i.payload.data.eq(Cat(popped.words[lane][:8] for lane in range(self.lanes))),
-            wide.i.payload.data.eq(popped.words),
-            narrow.i.payload.last.eq(popped.last), wide.i.payload.last.eq(popped.last),
-            fifo.o.ready.eq(~ending & wide.i.ready & narrow.i.ready),
-            taken.eq(fifo.o.valid & fifo.o.ready),
+            narrow.i.payload.data.eq(low_bytes), wide.i.payload.data.eq(word.words),
+            narrow.i.payload.last.eq(word.last), wide.i.payload.last.eq(word.last),
+            popped.ready.eq(~ending & wide.i.ready & narrow.i.ready),
+            taken.eq(popped.valid & popped.ready), ends.eq(taken & word.last),
         ]
-        m.d.sync += self.returned.eq(taken)
+        room = Signal()
+        m.d.sync += [self.returned.eq(taken), room.eq(self.room)]
         with m.If(taken):
-            m.d.sync += [ending.eq(popped.last), raw_out.eq(popped.raw)]
+            m.d.sync += raw_out.eq(word.raw)
         # At most one of them holds anything, so that both may see the same ``ready``.
         for gearbox, chosen in ((narrow, ~raw_out), (wide, raw_out)):
             beat = gearbox.o.payload
-            m.d.comb += gearbox.o.ready.eq(self.o.ready)
+            m.d.comb += gearbox.o.ready.eq(room)
             with m.If(chosen):
                 m.d.comb += [
-                    self.o.valid.eq(gearbox.o.valid),
+                    self.o.valid.eq(gearbox.o.valid & room),
                     self.o.payload.data.eq(beat.data), self.o.payload.last.eq(beat.last),
                     *(self.o.payload.keep[byte].eq(
                         1 if gearbox is wide and cut else beat.count > byte)
                       for byte in range(bus_bytes)),
                 ]
-        with m.If(self.ended):
-            m.d.sync += ending.eq(0)
-        return m
 
 
 class ResultPort(wiring.Component):
-    """The register in front of the result stream: what it offers is never taken back.
+    """The last queue in front of the result stream: what it offers is never taken back.
 
-    ``o.ready`` reaches no other register but this one and the one that waits behind it.
+    The offered beat is read from a small memory by a register, so that ``o.ready`` moves only that
+    one and a few flags. What is behind goes on as long as the memory has room.
 
     Parameters
     ----------
@@ -161,21 +247,25 @@ class ResultPort(wiring.Component):
         ``flush``.
     close : In(1)
         For one cycle: after the offered beat, send one byte ``close_cause`` with TLAST and TUSER.
+        Results that come before that byte was taken are lost.
     close_cause : In(8)
     open : Out(1)
         A packet was begun, and its last beat is not yet offered.
     idle : Out(1)
         No beat is offered, no close is due.
     offered : Out(1)
-        The last beat of a job's results moves into the register. Up ``OFFERED_APART`` cycles after
-        it was up before, at the earliest.
+        First cycle in which the last beat of a job's results is offered. Up ``OFFERED_APART``
+        cycles after it was up before, at the earliest.
     finished : Out(1)
         That beat was taken.
     o : Out(stream of result_beat_layout(bus_bits))
     """
 
-    OFFERED_APART = 2
-    """Least distance of two jobs' ends: so long the job queue takes to show the next one."""
+    OFFERED_APART = 3
+    """Least distance of two jobs' ends; the job queue takes 2 to show the next one."""
+
+    BEATS = 8
+    """Beats that fit the memory, the offered one among them."""
 
     def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
                  target: str = "generic"):
@@ -197,50 +287,69 @@ class ResultPort(wiring.Component):
         m.d.comb += [
             pack.valid.eq(self.valid), pack.words.eq(self.words), pack.raw.eq(self.raw),
             pack.last.eq(self.last), self.returned.eq(pack.returned),
-            # Not when it leaves the pack: behind a job's end that waits in the second register the
-            # next job's would follow at once.
+            # Not when it leaves the pack: one job's last beat at most waits behind the offered one.
             pack.ended.eq(self.offered),
         ]
-        # A beat that comes while the offered one stays waits in a second register, so that what
-        # is behind does not depend on the sink in the same cycle. It was not offered, and makes
-        # room for the closing beat when that is due.
-        spare = Signal(self.o.payload.shape(), reset_less=True)
-        offer = Signal.like(spare, reset_less=True)
-        no_spare, closing = Signal(init=1), Signal()
-        free, begun, there, last = Signal(), Signal(), Signal(), Signal()
+        beat = data.StructLayout({"data": self.bus_bits, "keep": self.bus_bits // 8})
+        attrs: dict = {"no_rw_check": 1}
+        m.submodules.beats = beats = Memory(shape=beat, depth=self.BEATS, init=[], attrs=attrs)
+        write, read = beats.write_port(), beats.read_port(domain="comb")
+        # Beats behind the offered one; ``last_waits`` tells that the hindmost is a job's last.
+        behind = Signal(range(self.BEATS))
+        assert self.BEATS // 2 + ResultPack.STILL_COME < self.BEATS
+        any_behind, one_behind, last_waits = Signal(), Signal(), Signal()
+        closes, closing, head_last = Signal(), Signal(), Signal(init=1)
+        cause = Signal(8, reset_less=True)
+        more, comes, leaves, moves, offers = Signal(), Signal(), Signal(), Signal(), Signal()
+        go = Signal()
         m.d.comb += [
-            self.o.payload.eq(offer),
-            free.eq(~self.o.valid | self.o.ready),
-            there.eq(closing | ((~no_spare | pack.o.valid) & ~self.halt & ~self.flush)),
-            last.eq(Mux(no_spare, pack.o.payload.last, spare.last)),
-            self.open.eq(begun),
-            self.idle.eq(~self.o.valid & ~closing),
-            self.offered.eq(free & there & ~closing & last),
-            self.finished.eq(self.o.valid & self.o.ready & offer.last & ~offer.user),
+            # After a close, until its byte was taken, nothing else follows. That byte takes a place
+            # in the memory as if it was a beat.
+            go.eq(~self.halt & ~self.flush & ~closes),
+            comes.eq(pack.o.valid & go), more.eq(any_behind & go),
+            leaves.eq(self.o.valid & self.o.ready),
+            moves.eq(Mux(leaves, more | comes, comes & ~self.o.valid)),     # another is offered
+            offers.eq(Mux(leaves & more, last_waits & one_behind,
+                          comes & pack.o.payload.last & (leaves | ~self.o.valid))),
+            pack.room.eq(~behind[-1]),
+            write.en.eq(pack.o.valid & ~closes), write.data.data.eq(pack.o.payload.data),
+            write.data.keep.eq(pack.o.payload.keep),
         ]
-        # The register follows whenever it is free; only ``valid`` depends on what there is.
-        # What steers the beats is one register, what steers the stages behind another.
-        will_be_free = Signal()
-        m.submodules.ready = ready = KeptRegister(1, target=self.target)
-        m.d.sync += no_spare.eq(will_be_free)
-        m.d.comb += [will_be_free.eq(no_spare), ready.i.eq(will_be_free),
-                     pack.o.ready.eq(ready.o)]
-        with m.If(free):
-            m.d.sync += [self.o.valid.eq(there), offer.eq(Mux(no_spare, pack.o.payload, spare)),
-                         closing.eq(0)]
-            m.d.comb += will_be_free.eq(1)
-            with m.If(there):
-                m.d.sync += begun.eq(~last)
-        with m.Elif(pack.o.valid):
-            m.d.comb += will_be_free.eq(0)
-        with m.If(no_spare):
-            m.d.sync += spare.eq(pack.o.payload)
-        with m.If(self.flush & ~closing):
-            m.d.comb += will_be_free.eq(1)
-        with m.If(self.close):          # one byte; what stands above it is nobody's
-            m.d.comb += will_be_free.eq(0)
-            m.d.sync += [
-                closing.eq(1), spare.data[:8].eq(self.close_cause),
-                spare.keep.eq(1), spare.last.eq(1), spare.user.eq(1),
-            ]
+        m.d.sync += [
+            self.o.valid.eq(moves | (self.o.valid & ~self.o.ready)),
+            self.offered.eq(offers),
+            last_waits.eq(~offers & ((last_waits & go) | (comes & pack.o.payload.last))),
+        ]
+        with m.If(moves):
+            m.d.sync += head_last.eq(offers)
+        with m.If(leaves):
+            m.d.sync += read.addr.eq(read.addr + 1)
+        with m.If(comes):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(comes & ~leaves):
+            m.d.sync += [any_behind.eq(self.o.valid), one_behind.eq(self.o.valid & ~any_behind)]
+            with m.If(self.o.valid):
+                m.d.sync += behind.eq(behind + 1)
+        with m.Elif(leaves & ~comes):
+            m.d.sync += [any_behind.eq(any_behind & ~one_behind), one_behind.eq(behind == 2)]
+            with m.If(any_behind):
+                m.d.sync += behind.eq(behind - 1)
+        with m.If(~go):
+            m.d.sync += [write.addr.eq(read.addr + self.o.valid),
+                         any_behind.eq(0), one_behind.eq(0), behind.eq(0)]
+        with m.If(closes & (~self.o.valid | self.o.ready)):
+            m.d.sync += [closing.eq(~closing), closes.eq(~closing), self.o.valid.eq(~closing),
+                         head_last.eq(1)]
+        with m.If(self.close):
+            m.d.sync += [closes.eq(1), cause.eq(self.close_cause)]
+        offered = self.o.payload
+        m.d.comb += [
+            offered.data.eq(read.data.data), offered.keep.eq(read.data.keep),
+            offered.last.eq(head_last), offered.user.eq(closing),
+            self.open.eq(~head_last),
+            self.idle.eq(~self.o.valid & ~closes),
+            self.finished.eq(leaves & head_last & ~closing),
+        ]
+        with m.If(closing):             # what stands above the byte is nobody's
+            m.d.comb += [offered.data[:8].eq(cause), offered.keep.eq(1)]
         return m

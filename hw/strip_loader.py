@@ -1,9 +1,10 @@
 """Loads the weight stream: checks each packet, expands its masks, fills the strip buffer."""
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, enum, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, ValueLike, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from sparseloom.hw.block_fifo import BlockFifo
 from sparseloom.hw.crc import Crc32
 from sparseloom.hw.drain import PARAM_BANKS, param_stride
 from sparseloom.hw.gearbox import Gearbox
@@ -16,8 +17,8 @@ from sparseloom.model.packed import spec
 
 UNIT_BITS = 8 * spec.ALIGN_BYTES
 CRC_BITS = dict(spec.TRAILER)["crc"]
+PARAM_BYTES = sum(bits for _, bits in spec.OUTPUT_PARAMS) // 8
 STRIP_BANKS = 2
-MISTAKES = 16                   # that the loader tells apart, some of the same cause
 
 
 class StripLoader(wiring.Component):
@@ -31,14 +32,16 @@ class StripLoader(wiring.Component):
     ----------
     rows, cols, max_k, act_words, bus_bits, block_inputs, weight_bits : int
         As in :class:`~sparseloom.hw.config.ArrayConfig`.
+    target : str
+        Technology body of the masks' queue.
 
     Members
     -------
     i : In(stream of beat_layout(bus_bits))
         Not ready until a job waits and a bank is free. Then one beat a cycle, or less where words
         are narrower than beats: a column's weights, 8 bytes of parameters, a byte of a table a
-        cycle. A few cycles pass between packets, and a strip is complete when each of its indices
-        had its cycle.
+        cycle. A few cycles pass behind a header and between packets, and a strip is complete when
+        each of its indices had its cycle. ``ready`` comes from registers.
     stage : Out(stage_signature)
         To the job queue.
     lut_free : In(1)
@@ -59,32 +62,21 @@ class StripLoader(wiring.Component):
     release : In(1)
         The oldest bank may be loaded anew.
     error : Out(8)
-        Cause code for one cycle, else 0; ``ERROR_LATENCY`` cycles after what it tells of. No new
-        packet is begun meanwhile.
+        Cause code for one cycle, else 0; at most ``ERROR_LATENCY`` cycles after the beat that it
+        tells of, or a packet's last check. Then no packet is begun until reset.
     strip : Out(16)
-        Index of the strip that was being loaded ``ERROR_LATENCY`` cycles before.
+        Index of the strip that is or was being loaded, when ``error`` tells of it.
     """
 
-    ERROR_LATENCY = 2
-    """Cycles from a mistake to ``error``: what is wrong, the first of its causes."""
+    ERROR_LATENCY = 6
+    """Cycles from a header's last beat to ``error``: door, fields, counts, causes, first, told."""
 
-    SETTLE_CYCLES = Crc32.VERDICT_LATENCY
+    SETTLE_CYCLES = 1 + Crc32.VERDICT_LATENCY
     """Cycles behind a packet's last beat until its CRC is known; a strip is ready in the next."""
 
-    class _State(enum.Enum):
-        WAIT = 0       # for a job, a free bank, a free table
-        HEADER = 1
-        CHECK = 2
-        BITMAP = 3
-        MASKS = 4
-        WEIGHTS = 5
-        PARAMS = 6
-        TABLE = 7
-        TRAILER = 8
-        FINISH = 9     # the last words settle, the masks are expanded, the CRC is judged
-
     def __init__(self, *, rows: int, cols: int, max_k: int, act_words: int, bus_bits: int,
-                 block_inputs: int, weight_bits: int = 8):
+                 block_inputs: int, weight_bits: int = 8, target: str = "generic"):
+        self.target = target
         self.cols, self.max_k, self.bus_bits = cols, max_k, bus_bits
         self.block_inputs, self.weight_bits = block_inputs, weight_bits
         self.column_bytes = spec.column_bytes(cols, weight_bits)
@@ -106,310 +98,443 @@ class StripLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits, bus_bytes, q = self.bus_bits, self.bus_bits // 8, self.block_inputs
-        beats_per_unit = UNIT_BITS // bits
-        job, beat = self.stage.job, self.i.payload
-        S = self._State
-        state = Signal(S)
+        unit_beats = UNIT_BITS // bits
+        job = self.stage.job
 
-        # Beats of the section at hand, in units of 16 bytes.
-        unit_limit = -(-self.max_k * max(self.cols, 8) // spec.ALIGN_BYTES) + 64
-        units = Signal(range(unit_limit))          # still to come, this one included
-        last_unit = Signal()
-        beat_in_unit = Signal(range(beats_per_unit))
-        unit_end, section_end, taken, accepting = Signal(), Signal(), Signal(), Signal()
+        # Where the door stands, one hot: between packets, in a section, in a gap.
+        wait = Signal(init=1)       # for a job, a free bank, a free table
+        at_header = Signal(unit_beats)
+        at_check = Signal(2)        # lengths are found out of the header
+        at_bitmap, at_masks, at_weights, at_params, at_table = (
+            Signal(name=f"at_{name}") for name in ("bitmap", "masks", "weights", "params", "table"))
+        at_trailer = Signal(unit_beats)
+        finish = Signal()           # the last words settle, the masks are expanded
+        # The CRC of all beats is known, words and masks are through.
+        closed, through = Signal(Crc32.VERDICT_LATENCY - 1), Signal()
+        done = Signal()             # one cycle: the packet is judged
+        begin = Signal()
+
+        # The door. What is taken lands in a register with its place in the packet; nothing behind
+        # it hears of a beat sooner. Header and trailer are looked at in another one, where no beat
+        # ever waits; the CRC has it too.
+        beat = data.StructLayout({"data": bits, "keep": bus_bytes, "last": 1, "end": 1})
+        place = data.StructLayout({
+            "header": unit_beats, "bitmap": 1, "masks": 1, "weights": 1, "params": 1, "table": 1,
+            "trailer": unit_beats})
+        arrived, arrived_at = Signal(beat), Signal(place)
+        word, word_at = Signal(beat, reset_less=True), Signal(place)
+        seen = Signal(bits, reset_less=True)
+        seen_header, seen_trailer = Signal(unit_beats), Signal(unit_beats)
+        ready, taken, hold, ended = Signal(), Signal(), Signal(), Signal()
+        last_bitmap, last_masks, last_weights, last_fixed = (
+            Signal(name=f"last_{name}") for name in ("bitmap", "masks", "weights", "fixed"))
+        sections = Cat(at_header, at_bitmap, at_masks, at_weights, at_params, at_table, at_trailer)
         m.d.comb += [
-            unit_end.eq(beat_in_unit == beats_per_unit - 1),
-            section_end.eq(unit_end & last_unit),
             taken.eq(self.i.valid & self.i.ready),
+            arrived.data.eq(self.i.p.data), arrived.keep.eq(self.i.p.keep),
+            arrived.last.eq(self.i.p.last),
+            arrived.end.eq((at_weights & last_weights) | (at_params & last_fixed)),
+            arrived_at.eq(sections & taken.replicate(len(sections))),
+            self.i.ready.eq(ready),
         ]
-        with m.If(taken):
-            m.d.sync += beat_in_unit.eq(beat_in_unit + 1)
-            with m.If(unit_end):
-                m.d.sync += [beat_in_unit.eq(0), units.eq(units - 1),
-                             last_unit.eq(units == 2)]
+        m.d.sync += [seen.eq(self.i.p.data), seen_header.eq(arrived_at.header),
+                     seen_trailer.eq(arrived_at.trailer)]
+        with m.If(~hold):
+            m.d.sync += [word.eq(arrived), word_at.eq(arrived_at)]
+        if bus_bytes > min(self.column_bytes, PARAM_BYTES):     # else only a table's beats wait
+            full, spare, spare_at = Signal(), Signal(beat, reset_less=True), Signal(place)
+            m.d.comb += self.i.ready.eq(ready & ~full)
+            m.d.sync += full.eq(hold & (full | taken))
+            with m.If(~full):
+                m.d.sync += [spare.eq(arrived), spare_at.eq(arrived_at)]
+            with m.Elif(~hold):
+                m.d.sync += [word.eq(spare), word_at.eq(spare_at)]
+        with m.If(at_check[1]):     # no beat comes now: zeros for an empty strip's column
+            m.d.sync += word.data.eq(0)
 
-        ended = Signal()    # TLAST was taken: what follows is another job's
-        with m.If(state == S.WAIT):
+        with m.If(wait):
             m.d.sync += ended.eq(0)
-        with m.Elif(taken & beat.last):
+        with m.Elif(taken & self.i.p.last):     # what follows is another job's
             m.d.sync += ended.eq(1)
+        # Gates in front of each of these flags, no enable that waits for the beat and for a gate.
+        closes, table_moves, reopens = Signal(), Signal(), Signal()
+        table_nearly = Signal()     # two cycles before a table's beat has left
+        m.d.comb += closes.eq(self.i.p.last | at_header[-1] | at_trailer[-1] | at_table)
+        m.d.sync += [
+            reopens.eq((at_check[0] | table_nearly) & ~ended),
+            ready.eq((ready & ~(taken & closes)) | begin | reopens),
+        ]
+
+        # The packet that is due.
+        fresh = Signal(init=1)      # no packet of this job was begun
+        table_due, final = Signal(), Signal()
+        strip, on = Signal(16), Signal()            # and the next one is another strip
+        beyond = Signal(signed(17), reset_less=True)    # outputs behind this strip, less one
+        first = Signal()                            # ... is still all outputs
+        inputs, tag = (Signal.like(job[name], name=f"job_{name}", reset_less=True)
+                       for name in ("inputs", "tag"))
+        bank = Signal(range(STRIP_BANKS))
+        loaded, loaded_next = Signal(STRIP_BANKS), Signal(STRIP_BANKS)  # at least 1, 2
+        param_bank = Signal(range(PARAM_BANKS))
+        hit, told = Signal(3), Signal()             # a mistake is on its way, or was told
+        right = Signal()            # no mistake up to a packet's end: another one may come
+        job_there, fits, begun = Signal(), Signal(), Signal()
+        strip_done, strip_done_q = Signal(), Signal()
+        starts = Signal()           # a job
+        m.d.comb += [
+            strip_done.eq(done & ~table_due),
+            loaded_next.eq(_counted(loaded, strip_done, self.release)),
+            begin.eq(wait & job_there & fits), starts.eq(wait & self.stage.valid & fresh),
+            self.stage.next.eq(done & final),
+        ]
+        m.d.sync += [
+            first.eq(fresh), inputs.eq(job.inputs), tag.eq(job.tag),
+            job_there.eq(self.stage.valid & ~fresh & ~self.stage.next),
+            fits.eq(Mux(table_due & ~done, self.lut_free, ~loaded_next[-1])),
+            loaded.eq(loaded_next), begun.eq(begin),
+            final.eq(~table_due & beyond[-1]), strip_done_q.eq(strip_done),
+            on.eq((on & ~begun & ~starts) | strip_done),
+            fresh.eq((fresh & ~starts) | (done & final)),
+        ]
+        with m.If(begun):
+            m.d.sync += strip.eq(strip + on)
+        with m.If(starts):
+            m.d.sync += [table_due.eq(job.lut), strip.eq(0)]
+        with m.If(fresh):
+            m.d.sync += beyond.eq(job.outputs)
+        with m.Elif(first | strip_done_q):
+            m.d.sync += beyond.eq(beyond - (self.cols + first))
+        with m.If(done):
+            m.d.sync += table_due.eq(0)
+        with m.If(strip_done):
+            m.d.sync += [bank.eq(bank + 1), param_bank.eq(param_bank + 1)]
+
+        # The header is held against what is due field by field, as it comes.
+        job_blocks = Signal(range(-(-self.max_k // q) + 1), reset_less=True)
+        m.d.sync += job_blocks.eq((inputs + (q - 1)) >> (q.bit_length() - 1))
+        due = {"version": spec.STREAM_VERSION,
+               "kind": Mux(table_due, spec.KIND_LUT, spec.KIND_STRIP), "tag": tag,
+               "weight_bits": self.weight_bits, "cols": self.cols, "block_inputs": q,
+               "inputs": inputs, "strip": strip, "reserved": 0}
+        kept = {name: Signal(Header[name].width, name=name, reset_less=True)
+                for name in ("columns", "blocks")}
+        columns, blocks = kept["columns"], kept["blocks"]
+        differs = {}
+        for name in (*due, *kept):
+            number, start = divmod(Header[name].offset, bits)
+            value = seen[start:start + Header[name].width]
+            with m.If(seen_header[number]):
+                if name in kept:
+                    m.d.sync += kept[name].eq(value)
+                else:
+                    differs[name] = Signal(len(value) // 8, name=f"{name}_differs",
+                                           reset_less=True)
+                    other = Signal.like(value, name=f"{name}_due")
+                    m.d.comb += other.eq(due[name])
+                    m.d.sync += differs[name].eq(Cat(
+                        (value ^ other).word_select(byte, 8).any()
+                        for byte in range(len(value) // 8)))
+        empty, no_masks, judge = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        too_many = Signal(5, reset_less=True)
+        size_bits, count_bits = len(inputs), len(job_blocks)
+        m.d.sync += [
+            empty.eq(columns == 0), no_masks.eq(blocks == 0), judge.eq(at_check[1]),
+            too_many.eq(Cat(
+                columns[size_bits:].any(), (inputs - columns[:size_bits])[-1],
+                blocks[count_bits:].any(), (job_blocks - blocks[:count_bits])[-1],
+                (columns[:size_bits] - blocks[:count_bits])[-1])),
+        ]
+
+        # Beats of each section, still to come; loaded outside of it.
+        def as_beats(name, bit_count):
+            units = ((bit_count + (UNIT_BITS - 1)) >> (UNIT_BITS.bit_length() - 1))
+            units_q = Signal(len(units), name=f"{name}_units", reset_less=True)
+            m.d.sync += units_q.eq(units)
+            return units_q * unit_beats
+
+        def section(name, at, last, count, limit):
+            left = Signal(range(limit * unit_beats + 1), name=f"{name}_left", reset_less=True)
+            with m.If(~at):
+                m.d.sync += [left.eq(count), last.eq(count == 1)]
+            with m.Elif(taken):
+                m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+
+        size = self.column_bytes
+        weight_bytes = Signal(range(self.max_k * size + 1), reset_less=True)
+        m.d.sync += weight_bytes.eq(sum(     # shifts and adds: no multiplier
+            columns[:size_bits] << bit for bit in range(size.bit_length()) if size >> bit & 1))
+        mask_units = -(-self.max_k // UNIT_BITS) + 1    # blocks of q inputs, the last may reach out
+        param_units = -(-self.cols * PARAM_BYTES // spec.ALIGN_BYTES)
+        table_units = spec.LUT_ENTRIES // spec.ALIGN_BYTES
+        section("bitmap", at_bitmap, last_bitmap, as_beats("bitmap", job_blocks),
+                -(-self.max_k // (q * UNIT_BITS)))
+        section("masks", at_masks, last_masks,
+                as_beats("mask", blocks[:count_bits] << (q.bit_length() - 1)), mask_units)
+        section("weights", at_weights, last_weights, as_beats("weight", weight_bytes << 3),
+                -(-self.max_k * size // spec.ALIGN_BYTES))
+        section("fixed", at_params | at_table, last_fixed,
+                Mux(table_due, table_units * unit_beats, param_units * unit_beats),
+                max(param_units, table_units))
+
+        # From section to section: where a beat taken now leads is known before one is there.
+        leaves_masks, leaves_bitmap = at_masks & last_masks, at_bitmap & last_bitmap
+        to_weights = leaves_masks | (leaves_bitmap & no_masks)
+        leaves_fixed = (at_params | at_table) & last_fixed
+
+        def follow(at, leaves: ValueLike, comes: ValueLike, other: ValueLike = 0):
+            """Left with the beat that "leaves", come to with one that "comes", or without any."""
+            m.d.sync += at.eq((at & ~(taken & leaves)) | (taken & comes) | other)
+
+        follow(at_header[0], 1, 0, begin)
+        for at, comes in zip(at_header[1:], at_header, strict=False):
+            follow(at, 1, comes)
+        follow(at_bitmap, last_bitmap, 0, at_check[1] & ~table_due)
+        follow(at_masks, last_masks, leaves_bitmap & ~no_masks)
+        follow(at_weights, last_weights, to_weights & ~empty)
+        follow(at_params, last_fixed, (at_weights & last_weights) | (to_weights & empty))
+        follow(at_table, last_fixed, 0, at_check[1] & table_due)
+        for at, comes in zip(at_trailer, Cat(leaves_fixed, at_trailer[:-1]), strict=True):
+            follow(at, 1, comes)
+        m.d.sync += [
+            at_check.eq(Cat(taken & at_header[-1], at_check[0])),
+            finish.eq((finish & ~(closed[-1] & through)) | (taken & at_trailer[-1])),
+            wait.eq((wait & ~begin) | (done & right)),
+        ]
 
         # CRC over the whole packet, its own field included.
         m.submodules.crc = crc = Crc32(bus_bytes)
-        m.d.comb += [crc.valid.eq(taken), crc.data.eq(beat.data)]
+        crc_valid = Signal()
+        m.d.sync += crc_valid.eq(taken)
+        m.d.comb += [crc.start.eq(wait), crc.valid.eq(crc_valid), crc.data.eq(seen)]
 
-        header = Signal(Header)
-        with m.If(taken & (state == S.HEADER)):
-            m.d.sync += header.eq(Cat(header.as_value(), beat.data)[bits:])
-
-        # Masks to indices.
+        # Masks to indices. What was left of the packet before is thrown away.
         m.submodules.expand = expand = MaskExpand(beat_bits=bits, block_inputs=q, max_k=self.max_k)
-        # One more than each section has: a FIFO's output register fills a cycle after the write.
-        fifo_beats = -(-self.max_k // UNIT_BITS) * beats_per_unit
-        m.submodules.bitmap_fifo = bitmap_fifo = SyncFIFOBuffered(
-            width=bits, depth=-(-self.max_k // (q * UNIT_BITS)) * beats_per_unit + 1)
-        m.submodules.mask_fifo = mask_fifo = SyncFIFOBuffered(width=bits, depth=fifo_beats + 1)
-        for fifo, port in ((bitmap_fifo, expand.bitmap), (mask_fifo, expand.masks)):
-            m.d.comb += [
-                fifo.w_data.eq(beat.data),
-                port.payload.eq(fifo.r_data), port.valid.eq(fifo.r_rdy),
-            ]
-        settling = Signal()  # leftovers of the packet before are thrown away
+        mask_fifo = BlockFifo(
+            shape=bits, depth=-(-self.max_k // UNIT_BITS) * unit_beats, target=self.target)
+        m.submodules.mask_fifo = ResetInserter(wait)(mask_fifo)
+        bitmap_depth = max(2, -(-self.max_k // (q * UNIT_BITS)) * unit_beats)
+        attrs: dict = {"no_rw_check": 1}
+        if self.target == "ecp5":
+            attrs["ram_style"] = "distributed"
+        m.submodules.bitmap_words = bitmap_words = Memory(
+            shape=bits, depth=bitmap_depth, init=[], attrs=attrs)
+        write, read = bitmap_words.write_port(), bitmap_words.read_port(domain="comb")
+        unread, has_unread, pop = Signal(range(bitmap_depth + 1)), Signal(), Signal()
         m.d.comb += [
-            settling.eq((state == S.WAIT) | (state == S.HEADER)),
-            bitmap_fifo.r_en.eq(expand.bitmap.ready | settling),
-            mask_fifo.r_en.eq(expand.masks.ready | settling),
-            bitmap_fifo.w_en.eq(taken & (state == S.BITMAP)),
-            mask_fifo.w_en.eq(taken & (state == S.MASKS)),
-            expand.inputs.eq(job.inputs),
+            expand.inputs.eq(inputs), expand.start.eq(at_check[0] & ~table_due),
+            mask_fifo.i.valid.eq(word_at.masks), mask_fifo.i.payload.eq(word.data),
+            expand.masks.valid.eq(mask_fifo.o.valid), expand.masks.payload.eq(mask_fifo.o.payload),
+            mask_fifo.o.ready.eq(expand.masks.ready),
+            write.en.eq(word_at.bitmap), write.data.eq(word.data),
+            expand.bitmap.valid.eq(has_unread), expand.bitmap.payload.eq(read.data),
+            pop.eq(has_unread & expand.bitmap.ready),
         ]
+        with m.If(word_at.bitmap & ~pop):
+            m.d.sync += [unread.eq(unread + 1), has_unread.eq(1)]
+        with m.Elif(pop & ~word_at.bitmap):
+            m.d.sync += [unread.eq(unread - 1), has_unread.eq(unread != 1)]
+        for moves, port in ((word_at.bitmap, write), (pop, read)):
+            at = Signal.like(port.addr)
+            m.d.comb += port.addr.eq(at)
+            with m.If(moves):
+                m.d.sync += at.eq(at + 1)
+            with m.If(wait):
+                m.d.sync += at.eq(0)
+        with m.If(wait):
+            m.d.sync += [unread.eq(0), has_unread.eq(0)]
+
+        k_valid, k = Signal(), Signal(range(self.max_k), reset_less=True)
+        k_count, w_count = Signal(range(self.max_k)), Signal(range(self.max_k))
+        last_column = Signal(range(self.max_k), reset_less=True)
+        # Columns to come, less one, of indices and of weights: below zero there are no more.
+        k_left, w_left = (Signal(signed(len(last_column) + 1), name=name, reset_less=True)
+                          for name in ("k_left", "w_left"))
+        k_full, w_full = k_left[-1], w_left[-1]
+        zero_column = Signal()                  # one column of weight zero stands for none
+        surplus = Signal()                      # more indices than the header announced
+        m.d.comb += [
+            zero_column.eq(judge & empty & ~table_due),
+            self.k_write.addr.eq(Cat(bank, k_count)), self.k_write.data.eq(k),
+            self.k_write.en.eq(k_valid & ~k_full),
+        ]
+        m.d.sync += [last_column.eq(columns - 1), k_valid.eq(expand.valid | zero_column),
+                     k.eq(expand.k)]
+        with m.If(judge):
+            m.d.sync += k.eq(0)
+        with m.If(k_valid):
+            m.d.sync += [k_count.eq(k_count + 1), surplus.eq(surplus | k_full)]
+        for left, moves in ((k_left, k_valid), (w_left, self.w_write.en)):
+            with m.If(judge):
+                m.d.sync += left.eq(last_column & (~empty).replicate(len(last_column)))
+            with m.Elif(moves):
+                m.d.sync += left.eq(left - 1)
 
         # Bytes to words.
         m.submodules.weight_gearbox = weights = Gearbox(bus_bytes, self.column_bytes)
-        m.submodules.param_gearbox = params = Gearbox(bus_bytes, 8)
-        m.submodules.table_gearbox = table = Gearbox(bus_bytes, 1)
-        for gearbox, section in ((weights, S.WEIGHTS), (params, S.PARAMS), (table, S.TABLE)):
-            m.d.comb += [
-                gearbox.i.valid.eq(self.i.valid & ~ended & (state == section)),
-                gearbox.i.payload.data.eq(beat.data),
-                gearbox.i.payload.last.eq(section_end),
-                gearbox.o.ready.eq(1),
-            ]
-
-        with m.Switch(state):
-            with m.Case(S.HEADER, S.BITMAP, S.MASKS, S.TRAILER):
-                m.d.comb += accepting.eq(1)
-            with m.Case(S.WEIGHTS):
-                m.d.comb += accepting.eq(weights.i.ready)
-            with m.Case(S.PARAMS):
-                m.d.comb += accepting.eq(params.i.ready)
-            with m.Case(S.TABLE):
-                m.d.comb += accepting.eq(table.i.ready)
-        m.d.comb += self.i.ready.eq(accepting & ~ended)
-
-        bank, loaded = Signal(range(STRIP_BANKS)), Signal(range(STRIP_BANKS + 1))
-        param_bank = Signal(range(PARAM_BANKS))
-        k_count, w_count = Signal(range(self.max_k + 2)), Signal(range(self.max_k + 2))
-        param_count, lut_count = Signal(range(self.cols + 1)), Signal(range(spec.LUT_ENTRIES + 1))
-        # Places still free for indices and weights, less one: below 0 there is none, by the sign.
-        k_left, w_left = Signal(signed(self.max_k.bit_length() + 1)), Signal(
-            signed(self.max_k.bit_length() + 1))
-        columns = Signal(range(self.max_k + 1))
-        empty = Signal()
         m.d.comb += [
-            columns.eq(header.columns), empty.eq(columns == 0),
-            self.k_write.addr.eq(Cat(bank, k_count)),
-            self.k_write.data.eq(expand.k),
-            self.k_write.en.eq(expand.valid & ~k_left[-1]),
+            weights.i.valid.eq(word_at.weights | zero_column),
+            weights.i.p.data.eq(word.data), weights.i.p.last.eq(word.end | judge),
+            weights.o.ready.eq(1),
             self.w_write.addr.eq(Cat(bank, w_count)),
-            self.w_write.data.eq(from_stream(weights.o.payload.data, self.cols,
-                                             self.weight_bits)),
-            self.w_write.en.eq(weights.o.valid & ~w_left[-1]),
+            self.w_write.data.eq(from_stream(weights.o.p.data, self.cols, self.weight_bits)),
+            self.w_write.en.eq(weights.o.valid & ~w_full),
         ]
-        surplus = Signal()  # more indices than the header announced
-        with m.If(expand.valid):
-            m.d.sync += [k_count.eq(k_count + 1), surplus.eq(surplus | k_left[-1])]
-            with m.If(~k_left[-1]):
-                m.d.sync += k_left.eq(k_left - 1)
-        with m.If(weights.o.valid & ~w_left[-1]):
-            m.d.sync += [w_count.eq(w_count + 1), w_left.eq(w_left - 1)]
+        with m.If(self.w_write.en):
+            m.d.sync += w_count.eq(w_count + 1)
 
-        scale = Signal(OutputParams)
-        bad_param, bad_reserved, param_taken = Signal(), Signal(), Signal()
+        # Output parameters: a beat of 8 bytes is one output's.
+        scale, param_valid, params_through = Signal(OutputParams), Signal(), Signal(init=1)
+        stays = Signal()            # in front of a gearbox that does not take it
+        if bus_bytes == PARAM_BYTES:
+            m.d.comb += [scale.eq(word.data), param_valid.eq(word_at.params),
+                         stays.eq(word_at.weights & ~weights.i.ready)]
+        else:
+            m.submodules.param_gearbox = params = Gearbox(bus_bytes, PARAM_BYTES)
+            m.d.comb += [
+                params.i.valid.eq(word_at.params), params.i.p.data.eq(word.data),
+                params.i.p.last.eq(word.end), params.o.ready.eq(1),
+                scale.eq(params.o.p.data), param_valid.eq(params.o.valid),
+                params_through.eq(params.empty),
+                stays.eq((word_at.weights & ~weights.i.ready)
+                         | (word_at.params & ~params.i.ready)),
+            ]
+        param_count, params_full = Signal(range(self.cols)), Signal()
+        param_taken, param_taken_q = Signal(), Signal()
+        bad_param, bad_scale, bad_byte = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         m.d.comb += [
-            scale.eq(params.o.payload.data),
-            param_taken.eq(params.o.valid & (param_count < self.cols)),
+            param_taken.eq(param_valid & ~params_full),
             self.param_write.en.eq(param_taken),
             self.param_write.addr.eq(Cat(param_count[:(self.cols - 1).bit_length()], param_bank)),
             self.param_write.data.bias.eq(scale.bias),
             self.param_write.data.mult.eq(scale.mult),
             self.param_write.data.shift.eq(scale.shift),
-            self.lut_write.en.eq(table.o.valid),
-            self.lut_write.bank.eq(job.lut_bank),
-            self.lut_write.addr.eq(lut_count),
-            self.lut_write.data.eq(table.o.payload.data),
+        ]
+        m.d.sync += [
+            param_taken_q.eq(param_taken),
+            bad_byte.eq(scale.reserved != 0),
+            bad_scale.eq((scale.mult < spec.MULT_MIN) | (scale.shift < spec.SHIFT_MIN)
+                         | (scale.shift > spec.SHIFT_MAX)),
         ]
         with m.If(param_taken):
-            m.d.sync += param_count.eq(param_count + 1)
-            with m.If(scale.reserved != 0):
-                m.d.sync += bad_reserved.eq(1)
-            with m.If((scale.mult < spec.MULT_MIN) | (scale.shift < spec.SHIFT_MIN)
-                      | (scale.shift > spec.SHIFT_MAX)):
-                m.d.sync += bad_param.eq(1)
-        with m.If(table.o.valid):
-            m.d.sync += lut_count.eq(lut_count + 1)
+            m.d.sync += [param_count.eq(param_count + 1),
+                         params_full.eq(param_count == self.cols - 1)]
+        with m.If(param_taken_q):
+            m.d.sync += bad_param.eq(bad_param | bad_scale)
 
-        # The packet that is due.
-        table_due = Signal()
-        strip = Signal(16)
-        outputs_left = Signal(16)   # of the job, this strip included
-        last_strip, final = Signal(), Signal()
-        fresh = Signal(init=1)      # no packet of this job was begun
+        # A table's beat stays while its bytes leave: first the one of each half, then of these two.
+        entry, table_stays = Signal(range(spec.LUT_ENTRIES)), Signal()
+        byte = entry[:(bus_bytes - 1).bit_length()]
+        table_taken, upper = Signal(), Signal(reset_less=True)
+        entry_q = Signal.like(entry, reset_less=True)
+        halves = Signal(data.ArrayLayout(8, 2), reset_less=True)
         m.d.comb += [
-            last_strip.eq(outputs_left <= self.cols),
-            final.eq(~table_due & last_strip),
+            hold.eq(table_stays | stays if bus_bytes > min(self.column_bytes, PARAM_BYTES)
+                    else table_stays),
+            self.lut_write.bank.eq(job.lut_bank), self.lut_write.addr.eq(entry_q),
+            self.lut_write.en.eq(table_taken), self.lut_write.data.eq(halves[upper]),
         ]
-
-        job_blocks = Signal(range(-(-self.max_k // q) + 1), reset_less=True)
-        m.d.sync += job_blocks.eq((job.inputs + (q - 1)) >> (q.bit_length() - 1))
-        header_checks = [
-            ("version", header.version != spec.STREAM_VERSION),
-            ("kind", header.kind != Mux(table_due, spec.KIND_LUT, spec.KIND_STRIP)),
-            ("reserved", header.reserved != 0),
-            ("tag", header.tag != job.tag),
-            ("geometry", (header.cols != self.cols) | (header.block_inputs != q)
-             | (header.inputs != job.inputs)),
-            ("weight_bits", header.weight_bits != self.weight_bits),
-            ("strip", header.strip != strip),
-            ("count", (header.columns > job.inputs) | (header.blocks > job_blocks)
-             | (header.blocks > header.columns)
-             | (table_due & ((header.columns != 0) | (header.blocks != 0)))),
-        ]
-
-        def as_units(bit_count):
-            return (bit_count + (UNIT_BITS - 1)) >> (UNIT_BITS.bit_length() - 1)
-
-        size = self.column_bytes
-        weight_bytes = Signal(range(self.max_k * size + 1))     # shifts and adds: no multiplier
-        m.d.comb += weight_bytes.eq(sum(columns << bit for bit in range(size.bit_length())
-                                        if size >> bit & 1))
-        weight_units, bitmap_units, mask_units = (
-            Signal(units.shape(), name=name, reset_less=True)
-            for name in ("weight_units", "bitmap_units", "mask_units"))
         m.d.sync += [
-            weight_units.eq(as_units(weight_bytes << 3)),
-            bitmap_units.eq(as_units(job_blocks)),
-            mask_units.eq(as_units(header.blocks << (q.bit_length() - 1))),
+            table_nearly.eq(table_stays & (byte == bus_bytes - 4)), table_moves.eq(table_nearly),
+            table_stays.eq((taken & at_table) | (table_stays & ~table_moves)),
+            table_taken.eq(word_at.table), entry_q.eq(entry), upper.eq(byte[-1]),
+            *(halves[half].eq(word.data[half * bits // 2:][:bits // 2].word_select(byte[:-1], 8))
+              for half in range(2)),
+        ]
+        with m.If(word_at.table):
+            m.d.sync += entry.eq(entry + 1)
+
+        # The trailer: all but the CRC is zero.
+        trailer_at = Signal(unit_beats)
+        set_bytes = Signal(bus_bytes, reset_less=True)
+        bad_reserved = Signal()
+        m.d.sync += [trailer_at.eq(seen_trailer), set_bytes.eq(Cat(
+            seen.word_select(byte, 8).any() for byte in range(bus_bytes)))]
+        with m.If((trailer_at.any() & set_bytes[:-CRC_BITS // 8].any())
+                  | (trailer_at[:-1].any() & set_bytes[-CRC_BITS // 8:].any())
+                  | (param_taken_q & bad_byte)):
+            m.d.sync += bad_reserved.eq(1)
+
+        # The end: masks and words are through, and the CRC is known.
+        blocks_differ, starved = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            blocks_differ.eq((expand.blocks ^ blocks[:count_bits]).any()),
+            starved.eq(expand.starved),
+            closed.eq(Cat(word_at.trailer[-1] & ~hold | closed[0], closed)),
+            through.eq(finish & weights.empty & params_through
+                       & (table_due | expand.done | starved)),
+            done.eq(finish & closed[-1] & through),
         ]
 
-        def enter(section, count):
-            m.d.sync += [state.eq(section), units.eq(count), last_unit.eq(count == 1)]
-
-        def enter_params():
-            enter(S.PARAMS, -(-self.cols * 8 // spec.ALIGN_BYTES))
-
-        def enter_weights():
-            with m.If(empty):
-                enter_params()
-            with m.Else():
-                enter(S.WEIGHTS, weight_units)
-
-        finished, wrong_masks = Signal(), Signal()
-        settled, drained = Signal(range(self.SETTLE_CYCLES + 1)), Signal()
-        # A cycle late, which the CRC needs anyhow.
-        m.d.sync += drained.eq(
-            (weights.level == 0) & (params.level == 0) & (table.level == 0)
-            & (table_due | expand.done | expand.starved) & (state == S.FINISH))
-        pending = Signal()          # a mistake is on its way to the fault unit
-        m.d.comb += wrong_masks.eq(expand.starved | surplus | ~k_left[-1]
-                                   | (expand.blocks != header.blocks))
-        with m.Switch(state):
-            with m.Case(S.WAIT):
-                m.d.comb += crc.start.eq(1)
-                m.d.sync += [k_count.eq(0), w_count.eq(0), param_count.eq(0), lut_count.eq(0),
-                             units.eq(1), last_unit.eq(1), beat_in_unit.eq(0),
-                             surplus.eq(0), bad_param.eq(0), bad_reserved.eq(0), settled.eq(0)]
-                with m.If(self.stage.valid & fresh):
-                    m.d.sync += [fresh.eq(0), outputs_left.eq(job.outputs), strip.eq(0),
-                                 table_due.eq(job.lut)]
-                with m.Elif(self.stage.valid):
-                    with m.If(~pending & (table_due & self.lut_free
-                                          | ~table_due & (loaded != STRIP_BANKS))):
-                        m.d.sync += state.eq(S.HEADER)
-            with m.Case(S.HEADER):
-                with m.If(taken & section_end):
-                    m.d.sync += state.eq(S.CHECK)
-            with m.Case(S.CHECK):
-                m.d.sync += [k_left.eq(columns - 1), w_left.eq(columns - 1)]
-                with m.If(table_due):
-                    enter(S.TABLE, spec.LUT_ENTRIES // spec.ALIGN_BYTES)
-                with m.Else():
-                    m.d.comb += expand.start.eq(1)
-                    enter(S.BITMAP, bitmap_units)
-                    with m.If(empty):
-                        m.d.comb += [  # one column of weight zero stands for none
-                            self.k_write.en.eq(1), self.k_write.data.eq(0),
-                            self.w_write.en.eq(1), self.w_write.data.eq(0),
-                        ]
-            with m.Case(S.BITMAP):
-                with m.If(taken & section_end):
-                    with m.If(header.blocks == 0):
-                        enter_weights()
-                    with m.Else():
-                        enter(S.MASKS, mask_units)
-            with m.Case(S.MASKS):
-                with m.If(taken & section_end):
-                    enter_weights()
-            with m.Case(S.WEIGHTS):
-                with m.If(taken & section_end):
-                    enter_params()
-            with m.Case(S.PARAMS, S.TABLE):
-                with m.If(taken & section_end):
-                    enter(S.TRAILER, 1)
-            with m.Case(S.TRAILER):
-                reserved = Mux(unit_end, beat.data[:bits - CRC_BITS], beat.data)
-                with m.If(taken & reserved.any()):
-                    m.d.sync += bad_reserved.eq(1)
-                with m.If(taken & section_end):
-                    m.d.sync += state.eq(S.FINISH)
-            with m.Case(S.FINISH):
-                with m.If(settled != self.SETTLE_CYCLES - 1):
-                    m.d.sync += settled.eq(settled + 1)
-                with m.Else():
-                    m.d.comb += finished.eq(drained)
-                with m.If(finished):
-                    m.d.sync += [state.eq(S.WAIT), table_due.eq(0)]
-                    with m.If(~table_due):
-                        m.d.sync += [
-                            outputs_left.eq(outputs_left - self.cols),
-                            strip.eq(strip + 1),
-                            bank.eq(bank + 1), param_bank.eq(param_bank + 1),
-                        ]
-                        with m.If(last_strip):
-                            m.d.comb += self.stage.next.eq(1)
-                            m.d.sync += fresh.eq(1)
+        with m.If(wait):
+            m.d.sync += [k_count.eq(0), w_count.eq(0), param_count.eq(0), entry.eq(0),
+                         params_full.eq(0), closed.eq(0), surplus.eq(0), bad_param.eq(0),
+                         bad_reserved.eq(0)]
 
         lengths = Signal(data.ArrayLayout(self.length.shape(), STRIP_BANKS))
-        oldest, waiting = Signal(range(STRIP_BANKS)), Signal(range(STRIP_BANKS + 1))
-        strip_done, strip_done_q, announced = Signal(), Signal(), Signal()
-        made = Signal(MISTAKES)     # what was wrong in the cycle before
-        m.d.comb += [
-            strip_done.eq(finished & ~table_due),
-            announced.eq(strip_done_q & ~made.any()),
-            self.ready.eq(waiting != 0), self.length.eq(lengths[oldest]),
-        ]
+        oldest, waiting = Signal(range(STRIP_BANKS)), Signal(STRIP_BANKS)
+        strip_waits = Signal()
+        m.d.comb += [self.ready.eq(waiting[0]), self.length.eq(lengths[oldest])]
         m.d.sync += [
-            loaded.eq(loaded + strip_done - self.release),
-            waiting.eq(waiting + announced - self.take),
-            strip_done_q.eq(strip_done),
+            waiting.eq(_counted(waiting, strip_waits, self.take)),
+            strip_waits.eq(strip_done & right),
         ]
-        with m.If(strip_done):
-            m.d.sync += lengths[bank].eq(columns | empty)
+        for number in range(STRIP_BANKS):   # of a bank that nobody looks at until it is loaded
+            ends = Signal(name=f"ends_{number}")
+            m.d.sync += ends.eq(finish & ~table_due & (bank == number))
+            with m.If(ends):
+                m.d.sync += lengths[number].eq(columns | empty)
         with m.If(self.take):
             m.d.sync += oldest.eq(oldest + 1)
 
-        # What is wrong in a cycle, then the first cause of it; the fault unit stops everything from
-        # the next cycle on. Results of what came in meanwhile are cycles away from the outside.
-        trailer_end = taken & (state == S.TRAILER) & section_end & final
-        mistakes = [
-            ("weights_keep", taken & ~beat.keep.all()),
-            ("weights_early_last", taken & beat.last & ~trailer_end),
-            *((cause, (state == S.CHECK) & wrong) for cause, wrong in header_checks),
-            ("weights_late_last", trailer_end & ~beat.last),
-            ("crc", finished & ~crc.residue_ok),
-            ("reserved", finished & bad_reserved),
-            ("range", strip_done & expand.out_of_range),
-            ("popcount", strip_done & wrong_masks),
-            ("params", strip_done & bad_param),
+        # What is wrong with a beat, with a header, with a packet: each the first of its causes.
+        # They are apart in time, and the first of all is told.
+        beat_at, bad_keep, trailer_end = Signal(), Signal(reset_less=True), Signal()
+        early_last, late_last = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += trailer_end.eq(word_at.trailer[-1] & final)
+        m.d.sync += [
+            beat_at.eq(word_at.as_value().any()), bad_keep.eq(~word.keep.all()),
+            early_last.eq(word.last & ~trailer_end), late_last.eq(trailer_end & ~word.last),
         ]
-        m.d.sync += made.eq(Cat(wrong for _, wrong in mistakes))
-        cause = Signal(8)
-        for (name, _), wrong in reversed(list(zip(mistakes, made, strict=True))):
-            with m.If(wrong):
-                m.d.comb += cause.eq(CAUSES[name])
-        strip_q = Signal.like(strip)
-        m.d.sync += [self.error.eq(cause), strip_q.eq(strip), self.strip.eq(strip_q)]
-        told = Signal()
-        m.d.sync += told.eq(made.any())
-        m.d.comb += pending.eq(made.any() | told)
+        # What of a header is wrong is found in one step, the first of it in the next.
+        header_mistakes = {cause: Cat(differs[name] for name in names).any() for cause, *names in (
+            ("version", "version"), ("kind", "kind"), ("reserved", "reserved"), ("tag", "tag"),
+            ("geometry", "cols", "block_inputs", "inputs"), ("weight_bits", "weight_bits"),
+            ("strip", "strip"))}
+        header_mistakes["count"] = too_many.any() | (table_due & ~(empty & no_masks))
+        in_header, judged = Signal(len(header_mistakes), reset_less=True), Signal()
+        m.d.sync += [in_header.eq(Cat(*header_mistakes.values())), judged.eq(judge)]
+        # Those of a packet but the CRC's are there a cycle before it is judged.
+        packet_mistakes = {
+            "reserved": bad_reserved,
+            "range": ~table_due & expand.out_of_range,
+            "popcount": ~table_due & (starved | surplus | ~k_full | blocks_differ),
+            "params": ~table_due & bad_param,
+        }
+        in_packet = Signal(len(packet_mistakes), reset_less=True)
+        wrong_before = Signal(reset_less=True)
+        m.d.sync += [in_packet.eq(Cat(*packet_mistakes.values())),
+                     wrong_before.eq(Cat(*packet_mistakes.values()).any() | told)]
+        m.d.comb += right.eq(crc.residue_ok & ~wrong_before)
+        told_of = [
+            (beat_at, [("weights_keep", bad_keep), ("weights_early_last", early_last),
+                       ("weights_late_last", late_last)]),
+            (judged, list(zip(header_mistakes, in_header, strict=True))),
+            (done, [("crc", ~crc.residue_ok), *zip(packet_mistakes, in_packet, strict=True)]),
+        ]
+        codes = []
+        for number, (when, mistakes) in enumerate(told_of):
+            code, found = Signal(8, name=f"code_{number}"), Signal(8, name=f"found_{number}")
+            for cause, wrong in reversed(mistakes):
+                with m.If(wrong):
+                    m.d.comb += found.eq(CAUSES[cause])
+            m.d.sync += [code.eq(found),
+                         hit[number].eq(when & Cat(wrong for _, wrong in mistakes).any())]
+            codes.append(Mux(hit[number] & ~told, code, 0))
+        m.d.sync += [told.eq(told | hit.any()), self.error.eq(codes[0] | codes[1] | codes[2])]
+        m.d.comb += self.strip.eq(strip)
         return m
+
+
+def _counted(level: Value, more: Value, less: Value) -> Value:
+    """One more, one less or as many; bit n of a level says that it is above n."""
+    return Mux(more == less, level, Mux(more, Cat(1, level[:-1]), level[1:]))

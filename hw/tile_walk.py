@@ -98,29 +98,35 @@ class TileWalk(wiring.Component):
         bank, half = Signal(range(STRIP_BANKS)), Signal(range(ActLoader.HALVES))
         param_bank = Signal(o.tile.bank.shape())
         decided, take, restart = Signal(), Signal(), Signal(init=1)
+        end_strip, end_job = Signal(), Signal()     # with ``take``: of the last tile
         # Registers that follow others; the next tile is taken three cycles after those change.
         last_strip, last_group = Signal(reset_less=True), Signal(reset_less=True)
         channels = Signal.like(o.tile.channels, reset_less=True)
         words = Signal.like(o.words, reset_less=True)
+        tokens = Signal.like(o.tile.tokens, reset_less=True)
+        next_base = Signal.like(base, reset_less=True)
         single, near, long = (Signal(reset_less=True, name=name)
                               for name in ("single", "near", "long"))
         of_strip = Mux(last_strip, outputs_left, self.cols)[:len(channels)]
         m.d.sync += [
-            last_strip.eq(outputs_left <= self.cols), last_group.eq(groups_left == 1),
+            # A sum that no other one is made of: its carry goes nowhere else.
+            last_strip.eq((outputs_left - (self.cols + 1))[-1]), last_group.eq(groups_left == 1),
             single.eq(self.strip_length == 1),
             near.eq(self.strip_length >= max(1, self.spacing - 1)),
             long.eq(self.strip_length >= self.spacing),
             channels.eq(of_strip),
             words.eq(sum(of_strip << bit for bit in range(self.parts.bit_length())
                          if self.parts >> bit & 1)),
-            settled.eq(begun), take.eq(decided), restart.eq(~begun | (take & last_group)),
+            tokens.eq(Mux(last_group, job.last_tokens, self.rows)),
+            next_base.eq(base + job.inputs),
+            settled.eq(begun), take.eq(decided),
+            restart.eq(~begun | end_job | (decided & last_group)),
+            end_strip.eq(decided & last_group), end_job.eq(decided & last_group & last_strip),
         ]
         m.d.comb += [
             self.o.payload.eq(o),
             decided.eq(settled & self.strip_ready & self.acts_ready & ~self.o.valid & ~take),
-            self.strip_take.eq(take & last_group),
-            self.acts_take.eq(take & last_group & last_strip),
-            self.stage.next.eq(self.acts_take),
+            self.strip_take.eq(end_strip), self.acts_take.eq(end_job), self.stage.next.eq(end_job),
         ]
         with m.If(~self.stage.valid | self.o.valid):
             m.d.comb += self.waits_for.eq(Cause.OTHER)
@@ -145,19 +151,19 @@ class TileWalk(wiring.Component):
                 o.words.eq(words),
                 o.strip_end.eq(last_group),
                 o.tile.channels.eq(channels),
-                o.tile.tokens.eq(Mux(last_group, job.last_tokens, self.rows)),
+                o.tile.tokens.eq(tokens),
                 o.tile.bank.eq(param_bank),
                 o.tile.zero_point.eq(job.zero_point), o.tile.raw.eq(job.raw),
                 o.tile.lut.eq(job.lut), o.tile.lut_bank.eq(job.lut_bank),
                 o.tile.last.eq(last_strip & last_group),
             ]
-            with m.If(last_group):
-                m.d.sync += [outputs_left.eq(outputs_left - self.cols),
-                             bank.eq(bank + 1), param_bank.eq(param_bank + 1)]
-                with m.If(last_strip):
-                    m.d.sync += [begun.eq(0), half.eq(half + 1)]
-        with m.If(restart):                 # a cycle after a strip's last tile, from a register
+        with m.If(end_strip):
+            m.d.sync += [outputs_left.eq(outputs_left - self.cols),
+                         bank.eq(bank + 1), param_bank.eq(param_bank + 1)]
+        with m.If(end_job):
+            m.d.sync += [begun.eq(0), half.eq(half + 1)]
+        with m.If(restart):                 # with a strip's last tile, and behind a job's
             m.d.sync += [groups_left.eq(job.groups), base.eq(0)]
         with m.Elif(take):
-            m.d.sync += [groups_left.eq(groups_left - 1), base.eq(base + job.inputs)]
+            m.d.sync += [groups_left.eq(groups_left - 1), base.eq(next_base)]
         return m

@@ -1,17 +1,17 @@
 """The matrix unit: wiring of its parts, and nothing else."""
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from sparseloom.hw.act_buffer import ActBuffer
 from sparseloom.hw.act_loader import ActLoader
-from sparseloom.hw.array import Array
+from sparseloom.hw.array import Array, skew
 from sparseloom.hw.axi_lite import AxiLiteRegisters, AxiLiteSignature
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.counters import Counters
 from sparseloom.hw.drain import PARAM_BANKS, Drain, param_stride
 from sparseloom.hw.fault import Fault
-from sparseloom.hw.floorplan import place
+from sparseloom.hw.floorplan import place, place_blocks
 from sparseloom.hw.input_port import InputPort
 from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
@@ -27,7 +27,13 @@ from sparseloom.hw.tile_walk import TileWalk
 from sparseloom.hw.weight_word import word_count
 
 ISSUE_LATENCY = StripBuffer.K_LATENCY + ActBuffer.LATENCY
-"""Cycles from a column's address to its operands at the array."""
+"""Cycles from a column's address to its first operands at the array."""
+
+
+def read_latency(config: ArrayConfig) -> int:
+    """Cycles from a column's address until its last operands are being read."""
+    return (StripBuffer.K_LATENCY + ActBuffer.ADDRESS_LATENCY
+            + skew(max(config.rows, config.cols) - 1))
 
 
 class Unit(wiring.Component):
@@ -37,7 +43,8 @@ class Unit(wiring.Component):
     ----------
     config : ArrayConfig
     floorplan : str, optional
-        Device on whose DSP blocks the array's multipliers are placed; target ``ecp5`` only.
+        Device on which the array's multipliers and the memories in front of them are placed; target
+        ``ecp5`` only.
 
     Members
     -------
@@ -50,7 +57,7 @@ class Unit(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig, *, floorplan: str | None = None):
-        self.config = config
+        self.config, self.floorplan = config, floorplan
         self.bels = None if floorplan is None else place(
             rows=config.rows, cols=word_count(config.cols, config.weight_bits), device=floorplan)
         beat = beat_layout(config.bus_bits)
@@ -77,23 +84,31 @@ class Unit(wiring.Component):
         strip_loader = StripLoader(
             rows=rows, cols=cols, max_k=config.max_k, act_words=config.act_words,
             bus_bits=config.bus_bits, block_inputs=config.block_inputs,
-            weight_bits=config.weight_bits)
+            weight_bits=config.weight_bits, target=target)
         act_loader = ActLoader(rows=rows, cols=cols, max_k=config.max_k,
                                act_words=config.act_words, bus_bits=config.bus_bits)
         depth_strips = STRIP_BANKS * config.max_k
         depth_acts = ActLoader.HALVES * act_loader.half_words
+        strip_bels, act_bels = [], []
+        if self.floorplan is not None and self.bels is not None:
+            plan = [StripBuffer.blocks(depth=depth_strips, cols=cols,
+                                       weight_bits=config.weight_bits),
+                    ActBuffer.blocks(depth=depth_acts, rows=rows)]
+            found = place_blocks([*plan[0], *plan[1]], bels=self.bels, device=self.floorplan)
+            strip_bels, act_bels = found[:len(plan[0])], found[len(plan[0]):]
         strip_buffer = StripBuffer(depth=depth_strips, max_k=config.max_k, cols=cols,
                                    w_delay=ActBuffer.LATENCY, weight_bits=config.weight_bits,
-                                   target=target)
-        act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target)
+                                   target=target, bels=strip_bels)
+        act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target,
+                               bels=act_bels)
         params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * param_stride(cols),
-                                target=target)
+                                target=target, distributed=0)
         walk = TileWalk(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                         act_words=config.act_words, half_words=act_loader.half_words)
         room_words = config.result_words
         issue = Issue(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
                       depth_strips=depth_strips, depth_acts=depth_acts, room_words=room_words,
-                      release_delay=ISSUE_LATENCY)
+                      release_delay=read_latency(config), target=target)
         array = Array(rows=rows, cols=cols, sum_bits=sum_bits, weight_bits=config.weight_bits,
                       target=target, bels=self.bels)
         drain = Drain(rows=rows, cols=cols, sum_bits=sum_bits, lanes=lanes,
@@ -102,28 +117,30 @@ class Unit(wiring.Component):
         result_port = ResultPort(lanes=lanes, bus_bits=config.bus_bits, room_words=room_words,
                                  target=target)
 
-        # Doors, registers and counters stay, the array has nothing to forget, and all else starts
-        # afresh after an error or a clear, and behind a reset, which for the others is direct. A
-        # flush reaches everything: a register, and one for each part behind it. ``dropping`` is up
-        # while a part may still hold what is to be forgotten.
+        # A reset reaches each part from a register of its own. Doors, registers and counters stay
+        # when the unit stops, and the array has nothing to forget; all else starts afresh after an
+        # error or a clear, and behind a reset: by the flush, which is a register and one for each
+        # part behind it. ``dropping`` is up while a part may still hold what is to be forgotten.
+        # ``dead`` is the cycle in which the reset is on its way: the ports are silent.
         flush, flush_q, dropping = Signal(), Signal(), Signal()
-        m.d.sync += [flush.eq(~fault.run | self.reset), flush_q.eq(flush)]
-        m.d.comb += dropping.eq(flush | flush_q)
+        m.d.sync += [flush.eq(~fault.run | self.reset), flush_q.eq(flush),
+                     dropping.eq(flush | flush_q)]
 
-        def flushed(name):
-            m.submodules[f"flush_{name}"] = own = KeptRegister(1, target=target)
-            m.d.comb += own.i.eq(flush)
+        def kept(name, value):
+            m.submodules[name] = own = KeptRegister(1, target=target)
+            m.d.comb += own.i.eq(value)
             return own.o
 
+        dead, fresh = kept("dead", self.reset), kept("fresh", self.reset)
         for name, part in (("registers", registers), ("fault", fault), ("counters", counters),
                            ("weights_port", weights_port), ("acts_port", acts_port),
                            ("result_port", result_port), ("array", array)):
-            m.submodules[name] = ResetInserter(self.reset)(part)
+            m.submodules[name] = ResetInserter(kept(f"reset_{name}", self.reset))(part)
         for name, part in (("queue", queue), ("strip_loader", strip_loader),
                            ("act_loader", act_loader), ("strip_buffer", strip_buffer),
                            ("act_buffer", act_buffer), ("params", params), ("walk", walk),
                            ("issue", issue), ("drain", drain), ("post", post)):
-            m.submodules[name] = ResetInserter(flushed(name))(part)
+            m.submodules[name] = ResetInserter(kept(f"flush_{name}", flush))(part)
 
         # Streams in.
         connect(m, flipped(self.weights), weights_port.i)
@@ -168,6 +185,7 @@ class Unit(wiring.Component):
         m.d.comb += Cat(array.first, array.last).eq(markers)
 
         # Results.
+        offered, finished = Signal(), Signal()
         connect(m, drain.params, params.read)
         step = post.i.payload
         m.d.comb += [
@@ -179,10 +197,16 @@ class Unit(wiring.Component):
             result_port.valid.eq(post.o.valid), result_port.words.eq(post.o.payload.values),
             result_port.raw.eq(post.o.payload.raw), result_port.last.eq(post.o.payload.last),
             issue.returned.eq(result_port.returned),
-            queue.retire.next.eq(result_port.offered),
+            queue.retire.next.eq(offered),
         ]
         assert JobQueue.SHOW_LATENCY <= ResultPort.OFFERED_APART
-        connect(m, result_port.o, flipped(self.results))
+        m.d.sync += finished.eq(result_port.finished)
+        m.d.comb += [
+            offered.eq(result_port.offered),
+            self.results.payload.eq(result_port.o.payload),
+            self.results.valid.eq(result_port.o.valid & ~dead),
+            result_port.o.ready.eq(self.results.ready),
+        ]
 
         # Errors and clear.
         m.d.comb += [
@@ -190,58 +214,71 @@ class Unit(wiring.Component):
             fault.clear.eq(registers.control.strobe & registers.control.clear),
             fault.results_open.eq(result_port.open), fault.results_idle.eq(result_port.idle),
             fault.inputs_started.eq(weights_port.started | acts_port.started),
-            result_port.flush.eq(flushed("results")), result_port.halt.eq(fault.halt),
-            result_port.close.eq(fault.close), result_port.close_cause.eq(fault.close_cause),
+            result_port.flush.eq(kept("flush_results", flush)), result_port.halt.eq(fault.halt),
+            result_port.close.eq(fault.close), result_port.close_cause.eq(fault.cause),
+            fault.drop.eq(dropping),    # a mistake still on its way when all is dropped
+            fault.job.eq(queue.impossible_cause), fault.weights.eq(strip_loader.error),
+            fault.acts.eq(act_loader.error),
         ]
-        with m.If(~dropping):       # a mistake still on its way when all is dropped is dropped too
+        # Shut with the reset, and while the parts behind forget; each door by its own.
+        for name, port in (("weights", weights_port), ("acts", acts_port)):
             m.d.comb += [
-                fault.job.eq(queue.impossible_cause), fault.weights.eq(strip_loader.error),
-                fault.acts.eq(act_loader.error),
+                port.run.eq(kept(f"open_{name}", ~flush & ~self.reset)),
+                port.discard.eq(kept(f"discard_{name}", fault.clearing & ~self.reset)),
             ]
-        for port in (weights_port, acts_port):
-            m.d.comb += [port.run.eq(fault.run & ~dropping), port.discard.eq(fault.clearing)]
 
         # Registers.
-        connect(m, flipped(self.bus), registers.bus)
+        for name, member in AxiLiteSignature().members.items():
+            outer, inner = getattr(self.bus, name), getattr(registers.bus, name)
+            if member.flow is Out:
+                m.d.comb += inner.eq(outer)
+            else:
+                m.d.comb += outer.eq(inner & ~dead if name.endswith(("valid", "ready")) else inner)
         for name, fields in build_values(config).items():
             for field, value in fields.items():
                 m.d.comb += getattr(getattr(registers, name.lower()), field).eq(value)
         job = queue.descriptor
-        busy, had_space = Signal(), Signal(init=1)
+        occupied, busy, cause = Signal(), Signal(), Signal.like(issue.cause)
+        full, has_place, had_place = Signal(), Signal(init=1), Signal(init=1)
+        queue_space, outstanding = Signal.like(queue.space), Signal.like(queue.outstanding)
         tag, done_tag, done_count = Signal(8), Signal(8), Signal(16)
-        space, push = Signal(), Signal()
         m.d.comb += [
             job.inputs.eq(registers.job_shape.inputs), job.outputs.eq(registers.job_shape.outputs),
             job.tokens.eq(registers.job_tokens.tokens), job.tag.eq(registers.job_tokens.tag),
             job.zero_point.eq(registers.job_config.zero_point),
             job.raw.eq(registers.job_config.raw), job.lut.eq(registers.job_config.lut),
-            registers.job_push.refused.eq(dropping | (queue.space == 0)),
-            queue.push.eq(push),
-            busy.eq(fault.run & ~dropping & ((queue.outstanding != 0) | ~result_port.idle)),
+            registers.job_push.refused.eq(fault.halt | full),
+            queue.push.eq(registers.job_push.strobe),
+            busy.eq(fault.run & ~dropping & occupied),
             registers.status.busy.eq(busy), registers.status.error.eq(fault.stopped),
             registers.status.clearing.eq(fault.clearing),
-            registers.status.outstanding.eq(queue.outstanding),
+            registers.status.queue_space.eq(queue_space),
+            registers.status.outstanding.eq(outstanding),
             registers.error.cause.eq(fault.cause), registers.error.strip.eq(fault.at_strip),
             registers.done.tag.eq(done_tag), registers.done.count.eq(done_count),
-            space.eq(queue.free_places != 0),
-            registers.irq_status.done_set.eq(result_port.finished),
+            registers.irq_status.done_set.eq(finished),
             registers.irq_status.error_set.eq(fault.raised),
-            registers.irq_status.space_set.eq(space & ~had_space),
-            self.irq.eq((registers.irq_status.done & registers.irq_mask.done)
-                        | (registers.irq_status.error & registers.irq_mask.error)
-                        | (registers.irq_status.space & registers.irq_mask.space)),
-            counters.count.eq(busy), counters.cause.eq(issue.cause),
+            registers.irq_status.space_set.eq(has_place & ~had_place),
+            # Down with the answer to the write that clears its cause.
+            self.irq.eq(~dead & ((registers.irq_status.done & registers.irq_mask.done)
+                                 | (registers.irq_status.error & registers.irq_mask.error)
+                                 | (registers.irq_status.space & registers.irq_mask.space))),
+            counters.count.eq(busy), counters.cause.eq(cause),
             counters.clear.eq(registers.control.strobe & registers.control.counters_clear),
         ]
-        with m.If(~dropping):
-            m.d.comb += registers.status.queue_space.eq(queue.space)
-        m.d.sync += [had_space.eq(space | dropping), push.eq(registers.job_push.strobe)]
-        with m.If(result_port.offered):
+        # All of it a cycle late, alike.
+        m.d.sync += [
+            occupied.eq((queue.outstanding != 0) | ~result_port.idle), cause.eq(issue.cause),
+            queue_space.eq(Mux(fault.halt, 0, queue.space)), full.eq(queue.space == 0),
+            outstanding.eq(queue.outstanding),
+            has_place.eq(queue.free_places != 0), had_place.eq(has_place | dropping),
+        ]
+        with m.If(offered):
             m.d.sync += tag.eq(queue.retire.job.tag)
-        with m.If(result_port.finished):
+        with m.If(finished):
             m.d.sync += [done_tag.eq(tag), done_count.eq(done_count + 1)]
-        with m.If(self.reset):
-            m.d.sync += [had_space.eq(1), push.eq(0), done_tag.eq(0), done_count.eq(0)]
-        for name in ("busy", "active", "stall_weights", "stall_acts", "stall_results", "other"):
-            m.d.comb += getattr(registers, name).value.eq(getattr(counters, name))
+        with m.If(fresh):
+            m.d.sync += [occupied.eq(0), has_place.eq(1), had_place.eq(1), finished.eq(0),
+                         done_tag.eq(0), done_count.eq(0)]
+        connect(m, registers.counters, counters.bank)
         return m

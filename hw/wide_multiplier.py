@@ -7,12 +7,11 @@ from sparseloom.hw.multiplier import DSP_BITS, Multiplier
 
 
 class WideMultiplier(wiring.Component):
-    """Signed product whose first factor is cut in two, and something added to it.
+    """Signed product whose first factor is cut in two.
 
     The lower 17 bits of ``a`` and what lies above them are multiplied side by side and added one
-    cycle later, while the addend's lower bits meet the product's; a cycle later the addend's
-    upper bits and that sum's carry are added. So no carry runs over all bits. One product per
-    cycle, no stalls; the registers have no reset.
+    cycle later; the lowest 17 bits need no sum. One product per cycle, no stalls; the registers
+    have no reset.
 
     Parameters
     ----------
@@ -25,10 +24,8 @@ class WideMultiplier(wiring.Component):
     -------
     a : In(signed(a_bits))
     b : In(signed(b_bits))
-    addend : In(signed(a_bits + b_bits))
-        ``ADDEND`` cycles later than the factors that it belongs to.
     product : Out(signed(a_bits + b_bits))
-        ``a * b + addend``, ``LATENCY`` cycles after the factors; it wraps.
+        ``a * b``, ``LATENCY`` cycles after the factors.
 
     Raises
     ------
@@ -36,11 +33,8 @@ class WideMultiplier(wiring.Component):
         If a width is outside its limits.
     """
 
-    ADDEND = Multiplier.LATENCY
-    """Cycles from the factors to the addend: those of the partial products."""
-
-    LATENCY = ADDEND + 2
-    """Cycles from the factors to ``product``: the partial products, two sums."""
+    LATENCY = Multiplier.LATENCY + 1
+    """Cycles from the factors to ``product``: the partial products, their sum."""
 
     MULTIPLIERS = 2
     """DSP blocks of one."""
@@ -54,7 +48,6 @@ class WideMultiplier(wiring.Component):
         super().__init__({
             "a": In(signed(a_bits)),
             "b": In(signed(b_bits)),
-            "addend": In(signed(a_bits + b_bits)),
             "product": Out(signed(a_bits + b_bits)),
         })
 
@@ -69,19 +62,8 @@ class WideMultiplier(wiring.Component):
             low.a.eq(Cat(self.a[:cut], 0)), high.a.eq(self.a[cut:].as_signed()),
             low.b.eq(self.b), high.b.eq(self.b),
         ]
-        product_bits = len(self.product) - cut
-        upper = Signal(signed(product_bits), reset_less=True)
-        lower = Signal(cut + 1, reset_less=True)
-        addend_q = Signal(signed(product_bits), reset_less=True)
-        total = Signal(signed(product_bits), reset_less=True)
-        lower_q = Signal(cut, reset_less=True)
-        m.d.sync += [
-            upper.eq(high.product + (low.product >> cut)),
-            lower.eq(low.product[:cut].as_unsigned() + self.addend[:cut].as_unsigned()),
-            addend_q.eq(self.addend[cut:].as_signed()),
-            # A bit below the point hands the carry on, so that there is one adder.
-            total.eq((Cat(1, upper) + Cat(lower[cut], addend_q))[1:]),
-            lower_q.eq(lower),
-        ]
-        m.d.comb += self.product.eq(Cat(lower_q, total))
+        upper = Signal(signed(len(self.product) - cut), reset_less=True)
+        lower = Signal(cut, reset_less=True)
+        m.d.sync += [upper.eq(high.product + (low.product >> cut)), lower.eq(low.product)]
+        m.d.comb += self.product.eq(Cat(lower, upper))
         return m

@@ -67,7 +67,8 @@ def drain_spacing(*, rows: int, cols: int, lanes: int) -> int:
 
 def tile_spacing(*, rows: int, cols: int, lanes: int) -> int:
     """Least distance in cycles between the last columns of two tiles, as in ``hw/array.py``."""
-    return rows + (cols - 1) * drain_spacing(rows=rows, cols=cols, lanes=lanes)
+    return (-(-rows // min(lanes, timing.STEP))
+            + (cols - 1) * drain_spacing(rows=rows, cols=cols, lanes=lanes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +225,8 @@ class _Results:
         self.parts = shape.rows // shape.lanes
         spacing = drain_spacing(rows=shape.rows, cols=shape.cols, lanes=shape.lanes)
         # From a tile's last column to each of its words at the FIFO's output.
-        latency = (timing.OPERANDS + shape.rows - 1 + timing.CAPTURE + timing.DRAIN
-                   + timing.POSTPROCESS + timing.RESULT_FIFO)
+        latency = (timing.OPERANDS + (shape.rows - 1) // timing.STEP + timing.CAPTURE
+                   + timing.DRAIN + timing.POSTPROCESS + timing.RESULT_FIFO)
         self.arrival = [latency + channel * spacing + part
                         for channel in range(shape.cols) for part in range(self.parts)]
         self.whole = len(self.arrival)  # words of a tile with all its channels
@@ -246,7 +247,7 @@ class _Results:
         # Cycles between two words that queue; 0 if that is not always the same.
         self.service = 1 if word <= bus else word // bus if word % bus == 0 else 0
         self.limit = bus - gcd(word, bus) + min(word, bus)      # a word fits behind so many bytes
-        self.last = self.left + 1 - (self.service or 1)
+        self.last = self.left + timing.RESULTS_NEXT - (self.service or 1)
         if self.service not in self.queues:
             taken, last = [], LONG_AGO
             for arrival in self.arrival:
@@ -319,7 +320,11 @@ class _Results:
         if not self.service:
             left = self.level
         elif self.word <= bus:
-            left = size - (size - self.word) // bus * bus
+            before = (size - self.word) // bus
+            left = size - before * bus
+            fits = bus % self.shape.lanes == 0 and 4 * self.shape.lanes % bus == 0
+            if size // bus == before and not fits:      # a gearbox, and no beat was completed
+                left += bus
         else:
             left = self.word
         self.left = self.last + -(-left // bus)
@@ -380,7 +385,8 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
     parts, spacing = results.parts, tile_spacing(rows=shape.rows, cols=shape.cols,
                                                  lanes=shape.lanes)
     whole = results.whole
-    freed = timing.OPERANDS + timing.FREED          # from a tile's end until its bank may load
+    # From a tile's end until its bank may load.
+    freed = timing.READ + (max(shape.rows, shape.cols) - 1) // timing.STEP + timing.FREED
     apart_begins = timing.WALK_NEXT + timing.TILE_OFFER
     table = _table_cycles(shape.bus_bytes)
     given = [] if pushes is None else list(pushes)
@@ -395,9 +401,11 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
     idle_from = 0                                   # first cycle not accounted for
     for number, job in enumerate(jobs):
         # The queue.
-        place = retired[number - shape.queue_depth] + 1 if number >= shape.queue_depth else LONG_AGO
+        place = LONG_AGO
+        if number >= shape.queue_depth:
+            place = retired[number - shape.queue_depth] + timing.RETIRED + timing.PLACE_SEEN
         if number:
-            place = max(place, push + groups + timing.JUDGE + 1)
+            place = max(place, push + groups + timing.JUDGE + 1 + timing.PLACE_SEEN)
         groups = -(-job.tokens // shape.rows)
         if job.inputs * groups > shape.act_words:
             raise ValueError(f"K * groups must be at most act_words = {shape.act_words}, not "
@@ -408,7 +416,8 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                                  f"not {given[number]}")
             place = given[number]
         elif number < shape.queue_depth and not given:
-            place = LONG_AGO + number * (shape.act_words + timing.PUSH + timing.JUDGE + 1)
+            place = LONG_AGO + number * (shape.act_words + timing.PUSH + timing.JUDGE + 1
+                                         + timing.PLACE_SEEN)
         push = place + timing.PUSH                  # when the queue takes it
         seen = push + groups + timing.JUDGE + timing.JOB_SEEN
         if number == 0:
@@ -423,14 +432,15 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
             first_act = start
         beats = -(-job.inputs * groups * shape.rows // shape.bus_bytes)
         empty = int(gearbox_cycles(beats, in_bytes=shape.bus_bytes, out_bytes=shape.rows)[1])
-        next_acts = start + empty - 1 + timing.JOB_NEXT
+        next_acts = start + empty - 1 + timing.ACTS_END + timing.JOB_NEXT
         acts_ready = start + empty - 1 + timing.ACTS_READY
 
         # Strips, each loaded, then walked for all groups of tokens.
         loader = max(next_load, seen) + timing.JOB_START
         if job.lut:
             if number >= 2:
-                loader = max(loader, retired[number - 2] + 1)
+                loader = max(loader, retired[number - 2] + timing.RETIRED
+                             + timing.TABLE_FREED)
             loader = max(loader + timing.PACKET_START, 0) + table + timing.PACKET_END
         loads = job.loads(shape)
         results.begin_job(raw=job.raw)
@@ -553,10 +563,8 @@ def _whole_tiles(results: _Results, begin: int, columns: int, count: int, least:
 def _table_cycles(bus_bytes: int) -> int:
     """Cycles from a table packet's first beat to its last check."""
     unit_beats = spec.ALIGN_BYTES // bus_bytes
-    at = unit_beats + timing.HEADER_CHECK
-    taken, empty = gearbox_cycles(spec.LUT_ENTRIES // bus_bytes, in_bytes=bus_bytes, out_bytes=1)
-    return max(at + int(taken) + unit_beats + timing.PACKET_CHECK,
-               at + int(empty) + timing.SETTLED)
+    return (unit_beats + timing.HEADER_CHECK + spec.LUT_ENTRIES + unit_beats
+            + timing.PACKET_CHECK)
 
 
 def strip_load_cycles(columns: int, *, in_features: int, cols: int, bus_bytes: int = 8,

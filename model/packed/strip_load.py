@@ -15,7 +15,6 @@ from sparseloom.model.packed import spec, timing
 
 UNIT_BITS = 8 * spec.ALIGN_BYTES
 PARAM_BYTES = sum(bits for _, bits in spec.OUTPUT_PARAMS) // 8
-_APART = 1 << 40  # keeps the strips apart in one running maximum
 _NEVER = -1 << 60
 
 
@@ -43,14 +42,11 @@ def gearbox_cycles(beats, *, in_bytes: int, out_bytes: int):
         cycles until nothing is left.
     """
     beats = np.asarray(beats)
-    if in_bytes > out_bytes and in_bytes % out_bytes == 0:
-        # A word waits in one register until the one before has left the other.
-        parts = in_bytes // out_bytes
-        full = np.where(beats == 1, 1, 1 + timing.CUT + 1 + parts * (beats - 2))
-        return full, 1 + timing.CUT + parts * beats
     if in_bytes <= out_bytes:
-        left = beats * in_bytes - (beats - 1) * in_bytes // out_bytes * out_bytes
-        return beats, beats + -(-left // out_bytes)
+        whole, before = beats * in_bytes // out_bytes, (beats - 1) * in_bytes // out_bytes
+        left = beats * in_bytes - before * out_bytes
+        # A remainder to which the last beat completed no word is put together a cycle later.
+        return beats, beats + -(-left // out_bytes) + (whole == before)
     # From the second cycle on a word leaves in each; a beat enters where it fits behind them.
     full = 2 * out_bytes - gcd(in_bytes, out_bytes)
     waits = np.maximum(-(-(in_bytes * (beats - 1) - full) // out_bytes), 0)
@@ -122,15 +118,17 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
                                   out_bytes=column_bytes)
     some = columns > 0
     params_at = weights_at + np.where(some, taken, 0)
-    weights_left = weights_at + np.where(some, empty, 0)
+    # A beat of zeros is an empty strip's column.
+    weights_left = np.where(some, weights_at + timing.BEAT, bitmap_at) + empty
     param_beats = units_of(8 * cols * PARAM_BYTES) * unit_beats
     taken, empty = gearbox_cycles(param_beats, in_bytes=bus_bytes, out_bytes=PARAM_BYTES)
     end = params_at + taken + unit_beats + timing.PACKET_CHECK      # behind the trailer
-    through = np.maximum(end, np.maximum(weights_left, params_at + empty) + timing.SETTLED)
+    through = np.maximum(end, np.maximum(weights_left, params_at + timing.BEAT + empty)
+                         + timing.SETTLED)
     # Masks take a cycle for each index and each empty block, and some to fetch. Mostly that is over
     # long before the weights are there; else it has to be followed.
     fetches = -(-counts.shape[1] // (8 * bus_bytes)) + -(-present * block_inputs // (8 * bus_bytes))
-    latest = (weights_at + timing.FIFO + timing.EXPAND_LOAD * (1 + fetches) + columns
+    latest = (weights_at + timing.MASKS + timing.EXPAND_LOAD * (1 + fetches) + columns
               + counts.shape[1] - present + timing.EXPAND_DONE + timing.SETTLED)
     if (latest <= through).all():
         return through
@@ -141,33 +139,27 @@ def load_cycles(counts: np.ndarray, *, inputs: int, cols: int, bus_bytes: int,
 def _expand_cycles(counts: np.ndarray, bitmap_at: int, masks_at: int, bus_bytes: int,
                    block_inputs: int) -> np.ndarray:
     """Cycle in which each strip's masks are expanded; sections begin at ``*_at``: (strips,)."""
-    strips, blocks = counts.shape
-    beat_blocks = 8 * bus_bytes                     # blocks in a beat of the bitmap
-    mask_blocks = 8 * bus_bytes // block_inputs     # and in a beat of masks
-    seen = timing.FIFO + timing.EXPAND_LOAD
-    last_block = blocks - 1
-    # Each block of the bitmap takes a cycle, and each beat of it one to fetch.
-    looked = bitmap_at + seen + last_block + last_block // beat_blocks * timing.EXPAND_LOAD
-    done = np.full(strips, looked)
-    strip, block = np.nonzero(counts)
-    if len(strip):
-        number = counts[strip, block]
-        first = np.empty(len(strip), bool)
-        first[0], first[1:] = True, strip[1:] != strip[:-1]
-        starts = np.flatnonzero(first)
-        place = np.arange(len(strip)) - starts.repeat(np.diff(starts, append=len(strip)))
-        fetch = place % mask_blocks == 0            # the first block of a beat of masks
-        path = block + block // beat_blocks * timing.EXPAND_LOAD
-        # Least distance to the block before: its indices, the way there, a beat to fetch.
-        step = np.zeros(len(strip), np.int64)
-        step[1:] = np.maximum(np.maximum(number[:-1], path[1:] - path[:-1]),
-                              np.where(fetch[1:], 1 + timing.EXPAND_LOAD, 0))
-        step[first] = 0
-        earliest = np.where(fetch, masks_at + place // mask_blocks + seen, _NEVER)
-        earliest[first] = np.maximum(earliest[first], bitmap_at + seen + path[first])
-        way = np.cumsum(step)
-        taken = way + np.maximum.accumulate(earliest - way + _APART * strip) - _APART * strip
-        last = np.append(starts[1:], len(strip)) - 1
-        rest = last_block + last_block // beat_blocks * timing.EXPAND_LOAD - path[last]
-        done[strip[last]] = taken[last] + np.maximum(number[last], rest)
-    return done + timing.EXPAND_DONE
+    rows, last_block = np.arange(len(counts)), counts.shape[1] - 1
+    mask_blocks = 8 * bus_bytes // block_inputs     # blocks in a beat of masks
+    masks_seen = masks_at + timing.MASKS
+    present = np.count_nonzero(counts, axis=1)
+    order = np.argsort(counts == 0, axis=1, kind="stable")      # the present blocks first
+    # Each block of the bitmap takes a cycle. A present one is taken when the scan has come to it,
+    # when the one before has one index left, and when its mask is there. That was fetched, a cycle
+    # later where a beat begins, and went from place to place as its predecessors made room.
+    never = np.full(len(counts), _NEVER)
+    taken = np.full(len(counts), bitmap_at + timing.BITMAP + timing.EXPAND_LOAD)
+    fetched, moved, first = never, never, never
+    at = number = np.zeros(len(counts), np.int64)
+    for place in range(present.max(initial=0)):
+        live, block = place < present, order[:, place]
+        begins = place % mask_blocks == 0
+        arrival = masks_seen + place // mask_blocks if begins else _NEVER
+        fetched = np.maximum(np.maximum(fetched + 1 + begins, moved), arrival)
+        moved = np.maximum(fetched + 1, first)
+        first = np.maximum(fetched + timing.EXPAND_LOAD - 1, np.maximum(
+            moved + 1, taken if place else never))
+        taken = np.where(live, np.maximum(taken + np.maximum(number, block - at), first + 1), taken)
+        number = np.where(live, counts[rows, block], number)
+        at = np.where(live, block, at)
+    return taken + np.maximum(number, last_block - at) + timing.EXPAND_DONE

@@ -106,7 +106,7 @@ class Bench:
         """Writes are kept; nothing is taken without a job and a half, nothing is wrong."""
         dut = self.dut
         waiting = held = 0
-        ended = [0] * (dut.ERROR_LATENCY - 1)
+        ended = [0] * (dut.JUDGED - 1)
         async for (_, _, en, addr, data, job, next_, i_ready, ready, take, release, error,
                    ) in ctx.tick().sample(
                 dut.write.en, dut.write.addr, dut.write.data, dut.stage.valid, dut.stage.next,
@@ -195,7 +195,7 @@ def test_a_beat_or_a_word_a_cycle(rows, cols, bus_bits):
             cycles.append(0)
 
     run(dut, source, drive, max_cycles=2000)
-    assert len(cycles) <= max(len(beats), groups * inputs) + 7
+    assert len(cycles) <= max(len(beats), groups * inputs) + 8
 
 
 def faulty(dut, job, cases):
@@ -213,7 +213,7 @@ def faulty(dut, job, cases):
             ctx.set(dut.stage.valid, 1)
             queue, cause, done, idle = list(beats), 0, False, 0
             announcements = []
-            left = dut.ERROR_LATENCY    # once it is done
+            left = dut.JUDGED           # once it is done
             while not cause and left:
                 left -= done
                 valid = bool(queue) and rng.random() >= stall

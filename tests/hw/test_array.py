@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from sparseloom.hw.array import Array, drain_spacing, tile_spacing
+from sparseloom.hw.array import Array, drain_spacing, skew, tile_spacing
 from sparseloom.hw.cell import Cell
 from tests.hw.bench import run
 
@@ -19,13 +19,14 @@ def words(w, weight_bits):
 
 
 def simulate(dut, schedule):
-    """``edge`` in each cycle of a schedule of (x, w, first, last, shift)."""
+    """``edge`` in each cycle of a schedule of (x, w, first, last, shift), x and w of one k."""
     edges = []
+    weights = [words(w, dut.weight_bits) for _, w, *_ in schedule]
 
     async def drive(ctx):
-        for x, w, first, last, shift in schedule:
-            ctx.set(dut.x, [int(v) for v in x])
-            ctx.set(dut.w, words(w, dut.weight_bits))
+        for t, (*_, first, last, shift) in enumerate(schedule):
+            ctx.set(dut.x, [int(schedule[t - skew(r)][0][r]) for r in range(dut.rows)])
+            ctx.set(dut.w, [weights[t - skew(c)][c] for c in range(len(dut.w))])
             ctx.set(dut.first, int(first))
             ctx.set(dut.last, int(last))
             ctx.set(dut.shift, int(shift))
@@ -58,16 +59,16 @@ def plan(rng, rows, cols, lengths, distance, shifts, total, weight_bits=8):
 @pytest.mark.parametrize(("rows", "cols"), GEOMETRIES)
 @pytest.mark.parametrize("length", [1, 13])
 @pytest.mark.parametrize("weight_bits", [8, 4])
-def test_row_r_shows_its_sum_r_cycles_after_row_0_and_holds_it(rows, cols, length, weight_bits):
+def test_each_row_shows_its_sum_by_its_skew_and_holds_it(rows, cols, length, weight_bits):
     rng = np.random.default_rng(rows * 10 + cols + weight_bits)
     dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS, weight_bits=weight_bits)
-    assert dut.capture_latency == rows - 1 + Cell.CAPTURE_LATENCY
+    assert dut.capture_latency == skew(rows - 1) + Cell.CAPTURE_LATENCY
     schedule, (sums,), (last,) = plan(rng, rows, cols, [length], 0, [], length + rows + 40,
                                        weight_bits)
     assert np.all(sums[:, 0] != 0)
     edges = simulate(dut, schedule)
     for r in range(rows):
-        lands = last + dut.capture_latency - (rows - 1) + r
+        lands = last + Cell.CAPTURE_LATENCY + skew(r)
         assert not edges[:lands, r].any(), f"row {r} came early"
         assert np.all(edges[lands:, r] == sums[r, 0]), f"row {r}"
 
@@ -85,7 +86,7 @@ def drained(rows, cols, lanes, distance, seed, weight_bits):
     dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS, weight_bits=weight_bits)
     spacing = drain_spacing(rows=rows, cols=cols, lanes=lanes)
     lengths = [distance, 1, distance, distance, max(1, distance // 2), distance]
-    shifts = [dut.capture_latency + c * spacing - 1 for c in range(1, cols)]
+    shifts = [dut.capture_latency + c * spacing - dut.SHIFT_LATENCY for c in range(1, cols)]
     total = max(lengths) + (len(lengths) + 2) * (distance + spacing) + dut.capture_latency + 10
     schedule, sums, lasts = plan(rng, rows, cols, lengths, distance, shifts, total, weight_bits)
     edges = simulate(dut, schedule)
@@ -103,7 +104,8 @@ def test_tiles_at_their_least_distance_drain_whole(rows, cols, lanes, weight_bit
         np.testing.assert_array_equal(seen, due)
 
 
-@pytest.mark.parametrize(("rows", "cols", "lanes"), [(3, 5, 3), (8, 4, 8), (5, 1, 1)])
+@pytest.mark.parametrize(("rows", "cols", "lanes"), [
+    (3, 5, 3), (8, 4, 8), (5, 1, 1), (5, 2, 1), (8, 4, 2)])
 @pytest.mark.parametrize("weight_bits", [8, 4])
 def test_the_least_distance_is_the_least(rows, cols, lanes, weight_bits):
     distance = tile_spacing(rows=rows, cols=cols, lanes=lanes)
@@ -116,7 +118,7 @@ def test_the_largest_sums_of_4_bits():
     dut = Array(rows=rows, cols=cols, sum_bits=16, weight_bits=4)   # holds 30 * 2**10, signed
     last = columns - 1
     schedule = [([-128, 127], [-8, 7, -8], t == 0, t == last,
-                 t - last - dut.capture_latency in (1, 3)) for t in range(columns + 16)]
+                 t - last - dut.capture_latency in (0, 2)) for t in range(columns + 16)]
     edges = simulate(dut, schedule)
     at = last + dut.capture_latency
     assert edges[[at, at + 2, at + 4]].tolist() == [
@@ -127,7 +129,7 @@ def test_the_largest_sums():
     columns, rows, cols = 30, 2, 2
     dut = Array(rows=rows, cols=cols, sum_bits=20)   # holds 30 * 2**14, signed
     last = columns - 1
-    schedule = [([-128, 127], [-128, 127], t == 0, t == last, t == last + dut.capture_latency + 1)
+    schedule = [([-128, 127], [-128, 127], t == 0, t == last, t == last + dut.capture_latency)
                 for t in range(columns + 12)]
     edges = simulate(dut, schedule)
     at = last + dut.capture_latency
@@ -136,8 +138,8 @@ def test_the_largest_sums():
 
 
 @pytest.mark.parametrize(("spacing", "rows", "cols", "lanes"), [
-    (3 + 4 * 2, 3, 5, 3), (3 + 4 * 3, 3, 5, 1), (1, 1, 1, 1), (8 + 3 * 4, 8, 4, 2),
-    (12 + 11 * 3, 12, 12, 4)])
+    (2 + 4 * 2, 3, 5, 3), (3 + 4 * 3, 3, 5, 1), (1, 1, 1, 1), (4 + 3 * 4, 8, 4, 2),
+    (6 + 11 * 3, 12, 12, 4)])
 def test_spacing(spacing, rows, cols, lanes):
     assert tile_spacing(rows=rows, cols=cols, lanes=lanes) == spacing
 

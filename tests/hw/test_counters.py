@@ -1,69 +1,116 @@
 # amaranth: UnusedElaboratable=no
 import random
 
+import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from sparseloom.hw.counters import WIDTH, Counters
+from sparseloom.hw.counters import Counters
+from sparseloom.hw.registers import COUNTERS
 from sparseloom.hw.tile_walk import Cause
 from tests.hw.bench import run
 
-PARTS = [cause.name.lower() for cause in Cause]
+IDLE = (0, Cause.OTHER, 0)
+LIMIT = len(COUNTERS) + 3
+"""Cycles from ``read`` to ``there`` at most."""
 
 
-def simulate(dut, cycles):
-    """Counts seen in each cycle of (count, cause, clear), and in those until all is shown."""
+def simulate(dut, cycles, reads):
+    """Reads one after the other while (count, cause, clear) of each cycle go by.
+
+    Answers (cycle of ``there``, index, value) of each. Cycles go on with idle ones.
+    """
     seen = []
 
     async def drive(ctx):
-        for count, cause, clear in [*cycles, *[(0, Cause.OTHER, 0)] * (dut.LATENCY + 1)]:
+        for at in range(len(cycles) + (LIMIT + 2) * len(reads)):
+            count, cause, clear = cycles[at] if at < len(cycles) else IDLE
             ctx.set(dut.count, count)
             ctx.set(dut.cause, cause)
             ctx.set(dut.clear, clear)
-            _, _, *values = await ctx.tick().sample(
-                *(getattr(dut, name) for name in ("busy", *PARTS)))
-            seen.append(dict(zip(("busy", *PARTS), values, strict=True)))
+            await ctx.tick()
 
-    run(dut, drive, max_cycles=len(cycles) + 10)
+    async def host(ctx):
+        at = 0
+        for pause, index in reads:
+            ctx.set(dut.bank.index, (index + 1) % len(COUNTERS))
+            await ctx.tick().repeat(pause + 1)
+            ctx.set(dut.bank.index, index)
+            ctx.set(dut.bank.read, 1)
+            await ctx.tick()
+            ctx.set(dut.bank.read, 0)
+            waited = 1
+            while not ctx.get(dut.bank.there):
+                await ctx.tick()
+                waited += 1
+            assert waited <= LIMIT
+            at += pause + 1 + waited
+            value = ctx.get(dut.bank.value)
+            seen.append((at, index, value))
+            await ctx.tick()
+            at += 1
+            assert not ctx.get(dut.bank.there) and ctx.get(dut.bank.value) == value
+
+    run(dut, drive, host, max_cycles=len(cycles) + 100 * len(reads) + 10)
     return seen
 
 
-def test_each_cause_counts_busy_and_itself():
-    for cause in Cause:
-        seen = simulate(Counters(), [(1, cause, 0), (0, cause, 0)])
-        expected = {"busy": 1, **{name: int(name == cause.name.lower()) for name in PARTS}}
-        latency = Counters.LATENCY
-        assert seen[latency - 1] == dict.fromkeys(expected, 0)
-        assert seen[latency] == seen[latency + 1] == expected
+def totals(cycles, width=32):
+    """What the counters hold behind each cycle."""
+    counts, after = dict.fromkeys(COUNTERS, 0), []
+    for count, cause, clear in cycles:
+        if clear:
+            counts = dict.fromkeys(COUNTERS, 0)
+        elif count:
+            counts = {name: (value + (name in ("BUSY", cause.name))) % (1 << width)
+                      for name, value in counts.items()}
+        after.append(counts)
+    return after
 
 
-def test_random_cycles_add_up():
+ALL = [(0, index) for index in range(len(COUNTERS))]
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_each_cause_counts_busy_and_itself(cause):
+    seen = simulate(Counters(), [(1, cause, 0)], [(Counters.LATENCY, 0), *ALL])
+    assert [value for _, _, value in seen[1:]] == [
+        int(name in ("BUSY", cause.name)) for name in COUNTERS]
+
+
+@pytest.mark.parametrize("width", [8, 32])
+def test_values_are_of_the_cycle_that_is_promised(width):
     rng = random.Random(6)
     cycles = [(int(rng.random() < 0.8), rng.choice(list(Cause)), int(rng.random() < 0.01))
-              for _ in range(1500)]
-    seen = simulate(Counters(), cycles)
-    counts = dict.fromkeys(("busy", *PARTS), 0)
-    for at, (count, cause, clear) in enumerate(cycles):
-        after = seen[at + Counters.LATENCY]
-        if clear:
-            counts = dict.fromkeys(counts, 0)
-        elif count:
-            counts["busy"] += 1
-            counts[cause.name.lower()] += 1
-        assert after == counts, f"cycle {at}"
-        assert after["busy"] == sum(after[name] for name in PARTS)
+              for _ in range(4000)]
+    reads = [(rng.randrange(6), rng.randrange(len(COUNTERS))) for _ in range(300)]
+    after = totals(cycles, width)
+    seen = simulate(Counters(width=width), cycles, reads)
+    assert len(seen) == len(reads) and len({at % len(COUNTERS) for at, *_ in seen}) > 1
+    nothing = dict.fromkeys(COUNTERS, 0)
+    for at, index, value in seen:
+        expected = after[at - Counters.LATENCY] if at >= Counters.LATENCY else nothing
+        assert value == expected[COUNTERS[index]], f"cycle {at}, {COUNTERS[index]}"
     assert sum(clear for *_, clear in cycles) > 5
 
 
+def test_parts_add_up_to_busy():
+    rng = random.Random(7)
+    cycles = [(int(rng.random() < 0.8), rng.choice(list(Cause)), 0) for _ in range(500)]
+    busy, *parts = [value for *_, value in simulate(Counters(), cycles, [(520, 0), *ALL])[1:]]
+    assert busy == sum(parts) == sum(count for count, *_ in cycles)
+
+
 def test_clear_wins_over_a_count():
-    seen = simulate(Counters(), [(1, Cause.ACTIVE, 1), (1, Cause.ACTIVE, 1), (0, Cause.ACTIVE, 0)])
-    assert all(value == 0 for cycle in seen for value in cycle.values())
+    cycles = [(1, Cause.ACTIVE, 0)] * 9 + [(1, Cause.ACTIVE, 1)] * 2
+    seen = simulate(Counters(), cycles, [(9, 0), *ALL])
+    assert [value for *_, value in seen[1:]] == [0] * len(COUNTERS)
 
 
 def test_counts_wrap():
-    assert WIDTH == 32
-    seen = simulate(Counters(width=3), [(1, Cause.STALL_ACTS, 0)] * 8)
-    assert seen[-3]["busy"] == seen[-3]["stall_acts"] == 7
-    assert seen[-1]["busy"] == seen[-1]["stall_acts"] == 0
+    cycles = [(1, Cause.STALL_ACTS, 0)] * 19
+    seen = simulate(Counters(width=4), cycles, [(30, 0), *ALL])
+    assert [value for *_, value in seen[1:]] == [
+        3 if name in ("BUSY", "STALL_ACTS") else 0 for name in COUNTERS]
 
 
 def test_reset_clears():
@@ -71,13 +118,18 @@ def test_reset_clears():
 
     async def drive(ctx):
         ctx.set(dut.count, 1)
-        await ctx.tick().repeat(9)
+        await ctx.tick().repeat(19)
         ctx.set(reset, 1)
         ctx.set(dut.count, 0)
-        await ctx.tick().repeat(2)
+        await ctx.tick()
         ctx.set(reset, 0)
-        await ctx.tick().repeat(Counters.LATENCY)
-        seen.append(ctx.get(dut.busy))
+        for index in range(len(COUNTERS)):
+            ctx.set(dut.bank.index, index)
+            ctx.set(dut.bank.read, 1)
+            await ctx.tick()
+            ctx.set(dut.bank.read, 0)
+            value, = await ctx.tick().sample(dut.bank.value).until(dut.bank.there)
+            seen.append(value)
 
-    run(ResetInserter(reset)(dut), drive, max_cycles=30)
-    assert seen == [0]
+    run(ResetInserter(reset)(dut), drive, max_cycles=100)
+    assert seen == [0] * len(COUNTERS)

@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from sparseloom.hw.array import Array, tile_spacing
+from sparseloom.hw.array import Array, skew, tile_spacing
 from sparseloom.hw.drain import PARAM_BANKS, Drain, param_stride
 from sparseloom.hw.layouts import ScaleParams
 from sparseloom.hw.memory import SimpleDualPort
@@ -74,27 +74,33 @@ def test_every_sum_comes_out_once_in_order(rows, cols, lanes, gap):
             ctx.set(dut.params.write.data, {"bias": value, "mult": 0, "shift": 0})
             await ctx.tick()
         ctx.set(dut.params.write.en, 0)
+        xs, ws = [[99] * rows] * skew(rows), [[98] * cols] * skew(cols)
+
+        async def column(x, w):
+            """The operands of one k; the last ones of it come ``skew`` later."""
+            xs.append([int(v) for v in x])
+            ws.append([int(v) for v in w])
+            ctx.set(dut.array.x, [xs[-1 - skew(r)][r] for r in range(rows)])
+            ctx.set(dut.array.w, [ws[-1 - skew(c)][c] for c in range(cols)])
+            await ctx.tick()
+
         for index, tile in enumerate(tiles):
             columns = len(tile["x"])
             for _ in range(max(0, gap and spacing + gap - columns)):
-                ctx.set(dut.array.x, [99] * rows)
-                ctx.set(dut.array.w, [98] * cols)
-                await ctx.tick()
+                await column([99] * rows, [98] * cols)
             for i in range(columns):
-                ctx.set(dut.array.x, [int(v) for v in tile["x"][i]])
-                ctx.set(dut.array.w, [int(v) for v in tile["w"][i]])
                 ctx.set(dut.array.first, i == 0)
                 ctx.set(dut.array.last, i == columns - 1)
                 ctx.set(dut.drain.tile_end, i == columns - 1)
                 ctx.set(dut.drain.tile, {
                     "channels": tile["channels"], "tokens": tile["tokens"], "bank": tile["bank"],
                     "zero_point": index % 100 - 50, "last": tile["last"]})
-                await ctx.tick()
+                await column(tile["x"][i], tile["w"][i])
             ctx.set(dut.array.first, 0)
             ctx.set(dut.array.last, 0)
             ctx.set(dut.drain.tile_end, 0)
         for _ in range(4 * spacing + 50):
-            await ctx.tick()
+            await column([97] * rows, [96] * cols)
 
     seen = []
 

@@ -136,7 +136,8 @@ def check(trace, dut, room_words, delay=DELAY):
             far = last_end is None or t + tile["columns"] - last_end >= dut.spacing
             may = far and room >= tile["words"]
         assert (cycle["begin"] is not None) == may, f"begin in cycle {t}"
-        room += cycle["returned"] - (cycle["begin"]["words"] if cycle["begin"] else 0)
+        returned = t >= Issue.RETURNED and trace[t - Issue.RETURNED]["returned"]
+        room += returned - (cycle["begin"]["words"] if cycle["begin"] else 0)
         assert 0 <= room <= room_words
 
         if active:

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from sparseloom.hw.job_queue import CAUSES, STAGES, JobQueue
+from sparseloom.hw.job_queue import CAUSES, FIELDS, STAGES, JobQueue
 from tests.hw.bench import pause, run
 
 ROWS, MAX_K, ACT_WORDS = 3, 40, 120
@@ -92,7 +92,9 @@ class Bench:
         pushed = accepted = left = 0
         done = dict.fromkeys(STAGES, 0)
         due = dict.fromkeys(STAGES, False)      # whether the stage is shown a job in this cycle
-        checking = None
+        left_before = dict.fromkeys(STAGES, False)
+        checking, table_free, behind, retired = None, True, 0, 0
+        opens = True
         async for (_, _, push, space, outstanding, free_places, cause, lut_free,
                    *ports) in ctx.tick().sample(
                 dut.push, dut.space, dut.outstanding, dut.free_places,
@@ -100,17 +102,22 @@ class Bench:
                 *(getattr(getattr(dut, stage), signal) for stage in STAGES
                   for signal in ("valid", "next"))):
             alive = accepted - done["retire"]
-            assert free_places == depth - alive
+            taken = accepted - retired          # a place that came free counts a cycle later
+            assert free_places == depth - taken
             assert outstanding == alive + (checking is not None)
-            assert space == (0 if checking is not None else depth - alive)
-            assert lut_free == (done["weights"] - done["retire"] <= 1)
-            self.full += alive == depth
+            assert space == (depth - taken if opens else 0)
+            opens = checking is None and taken < depth and not (push and space)
+            assert lut_free == table_free, "a cycle behind the counts"
+            table_free = behind - retired <= 1
+            behind, retired = done["weights"], done["retire"]
+            self.full += taken == depth
             self.lut_held += not lut_free
             for at, stage in enumerate(STAGES):
                 valid, next_ = ports[2 * at:2 * at + 2]
                 assert valid == due[stage], stage
                 leaves = valid and next_
-                due[stage] = done[stage] < accepted and not leaves
+                due[stage] = done[stage] < accepted and not leaves and not left_before[stage]
+                left_before[stage] = leaves and stage != "retire"
                 done[stage] += leaves
             if checking is not None:
                 left -= 1
@@ -140,12 +147,14 @@ class Bench:
             max_cycles=max_cycles, background=[self.check])
         expected = [shown(job, index, self.dut.rows) for index, job in enumerate(self.good)]
         for stage in STAGES:
-            assert self.seen[stage] == expected, stage
+            assert self.seen[stage] == [
+                {name: value if name in FIELDS[stage] else 0 for name, value in job.items()}
+                for job in expected], stage
         assert self.refused == [index for index, job in enumerate(self.jobs)
                                 if not possible(job, self.dut.rows)]
 
 
-SLOW = [dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.8),
+SLOW = [dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.9),
         *({**dict.fromkeys(STAGES, 0.2), stage: 0.95} for stage in STAGES)]
 
 
@@ -157,7 +166,7 @@ def test_every_stage_meets_every_job_in_order(depth, paces):
     bench.run()
     if paces["retire"]:
         assert bench.full
-        if paces["weights"] < 0.9:
+        if paces["weights"] < 0.95:
             assert bool(bench.lut_held) == (depth > 1)
 
 

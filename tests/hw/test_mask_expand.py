@@ -4,7 +4,7 @@ import random
 import pytest
 
 from sparseloom.hw.mask_expand import MaskExpand
-from tests.hw.bench import pause, put, run
+from tests.hw.bench import run
 
 
 def words(bits, beat_bits):
@@ -29,19 +29,27 @@ def expand(dut, strips, stall=0.0, seed=1, extra=60):
     queues = {"bitmap": [], "masks": []}
 
     def source(name):
-        async def process(ctx):
+        port = getattr(dut, name)
+
+        async def process(ctx):     # words of a strip that are not taken are thrown away with it
             while True:
-                if queues[name]:
-                    await put(ctx, getattr(dut, name), queues[name].pop(0))
-                    await pause(ctx, rng, stall)
-                else:
+                offers = bool(queues[name]) and rng.random() >= stall
+                ctx.set(port.valid, offers)
+                if offers:
+                    ctx.set(port.payload, queues[name][0])
+                queue, taken = queues[name], False
+                while offers and not taken and queues[name] is queue:
+                    *_, taken = await ctx.tick().sample(port.ready)
+                if taken:
+                    queue.pop(0)
+                elif not offers:
                     await ctx.tick()
         return process
 
     async def control(ctx):
         for bitmap, masks, inputs in strips:
-            for queue in queues.values():
-                queue.clear()
+            for name in queues:
+                queues[name] = []
             await ctx.tick().repeat(3)
             ctx.set(dut.inputs, inputs)
             ctx.set(dut.start, 1)
@@ -55,7 +63,8 @@ def expand(dut, strips, stall=0.0, seed=1, extra=60):
                 *_, valid, k = await ctx.tick().sample(dut.valid, dut.k)
                 if valid:
                     now.append(k)
-                idle = idle + 1 if ctx.get(dut.done) or ctx.get(dut.starved) else 0
+                over = ctx.get(dut.done) or (ctx.get(dut.starved) and not queues["masks"])
+                idle = idle + 1 if over else 0
             ends.append((ctx.get(dut.blocks), ctx.get(dut.out_of_range), ctx.get(dut.starved),
                          ctx.get(dut.done)))
             seen.append(list(now))

@@ -8,38 +8,29 @@ from sparseloom.hw import weight_word
 from sparseloom.hw.cell import Cell
 from sparseloom.hw.pair_cell import PairCell
 from tests.hw.bench import run
+from tests.hw.test_cell import marked
 
 
 def word(low, high):
     return 16 * high + low
 
 
-async def column(ctx, dut, x, pair, first, last):
-    ctx.set(dut.x, x)
-    ctx.set(dut.w, word(*pair))
-    ctx.set(dut.first, first)
-    ctx.set(dut.last, last)
-    await ctx.tick()
-
-
 def test_all_products():
     """Every pair of weights with every activation: both products, one after the other."""
     dut, seen, lag = PairCell(sum_bits=12), [], PairCell.CAPTURE_LATENCY
+    captured = PairCell.CAPTURE % 2         # where of the two cycles of a case sums land
     cases = list(itertools.product(range(-8, 8), range(-8, 8), range(-128, 128)))
 
     async def drive(ctx):
         ctx.set(dut.first, 1)
+        ctx.set(dut.move, 1)
         for x, low, high in [*((x, low, high) for low, high, x in cases), *[(0, 0, 0)] * lag]:
             ctx.set(dut.x, x)
             ctx.set(dut.w, word(low, high))
-            ctx.set(dut.last, 1)
-            ctx.set(dut.shift, lag % 2 == 0)
-            await ctx.tick()
-            seen.append(ctx.get(dut.drained))
-            ctx.set(dut.last, 0)
-            ctx.set(dut.shift, lag % 2)
-            await ctx.tick()
-            seen.append(ctx.get(dut.drained))
+            for half in range(2):
+                ctx.set(dut.capture, half == captured)
+                await ctx.tick()
+                seen.append(ctx.get(dut.drained))
 
     run(dut, drive, max_cycles=2 * len(cases) + 100)
     assert len(cases) == 16 * 16 * 256
@@ -54,7 +45,7 @@ def test_sums_each_run_and_keeps_both_while_the_next_one_runs(seed):
     runs = [[(rng.randrange(-128, 128), (rng.randrange(-8, 8), rng.randrange(-8, 8)))
              for _ in range(length)] for length in (1, 2, 7, 1, 30, 3)]
     runs += [[(-128, pair)] * 40 for pair in ((-8, -8), (7, -8), (-8, 7), (7, 7))]
-    columns = [(x, pair, i == 0, i == len(run_) - 1) for run_ in runs
+    columns = [(x, pair, int(i == 0), int(i == len(run_) - 1)) for run_ in runs
                for i, (x, pair) in enumerate(run_)]
     ends = [at for at, case in enumerate(columns) if case[3]]
     # The right sum is seen a cycle after the left, where no other pair lands in that cycle.
@@ -63,13 +54,15 @@ def test_sums_each_run_and_keeps_both_while_the_next_one_runs(seed):
     drained = []
 
     async def drive(ctx):
-        for at, (x, pair, first, last) in enumerate([*columns, *[(55, (3, -4), 0, 0)] * 6]):
-            ctx.set(dut.shift, at in shifts)
-            await column(ctx, dut, x, pair, first, last)
-            assert ctx.get(dut.x_right) == x
-            assert ctx.get(dut.w_down) == word(*pair)
-            assert ctx.get(dut.first_right) == first
-            assert ctx.get(dut.last_right) == last
+        operands = [*((x, pair) for x, pair, *_ in columns), *[(55, (3, -4))] * (lag + 1)]
+        for at, ((x, pair), (first, capture)) in enumerate(
+                zip(operands, marked(columns, lag + 1), strict=False)):
+            ctx.set(dut.x, x)
+            ctx.set(dut.w, word(*pair))
+            ctx.set(dut.first, first)
+            ctx.set(dut.capture, capture)
+            ctx.set(dut.move, capture or at in shifts)
+            await ctx.tick()
             drained.append(ctx.get(dut.drained))
 
     run(dut, drive, max_cycles=500)
@@ -80,22 +73,25 @@ def test_sums_each_run_and_keeps_both_while_the_next_one_runs(seed):
     assert len(shifts) == len(runs) - 1         # one run of a single column ends behind another
 
 
-def test_a_shift_moves_both_and_a_capture_wins():
+def test_a_move_takes_both_and_a_capture_wins():
     dut = PairCell(sum_bits=20)
 
     async def drive(ctx):
         ctx.set(dut.drain_right, -777)
-        ctx.set(dut.shift, 1)
+        ctx.set(dut.move, 1)
         await ctx.tick()
-        assert ctx.get(dut.shift_right) == 1
         ctx.set(dut.drain_right, 888)
         await ctx.tick()
         assert ctx.get(dut.drained) == -777
         await ctx.tick()
         assert ctx.get(dut.drained) == 888
-        await column(ctx, dut, 5, (7, -3), 1, 1)
-        ctx.set(dut.last, 0)
-        await ctx.tick().repeat(PairCell.CAPTURE_LATENCY - 1)
+        ctx.set(dut.x, 5)
+        ctx.set(dut.w, word(7, -3))
+        ctx.set(dut.first, 1)
+        await ctx.tick().repeat(PairCell.CAPTURE)
+        ctx.set(dut.capture, 1)
+        await ctx.tick()
+        ctx.set(dut.capture, 0)
         assert ctx.get(dut.drained) == 35
         await ctx.tick()
         assert ctx.get(dut.drained) == -15

@@ -71,8 +71,9 @@ def test_build_values_fit_their_fields():
     assert values["VERSION"]["stream_version"] == spec.STREAM_VERSION
 
 
-def make(offset=0, name="A", access=Access.R, fields=((0, 8),), refusable=False):
+def make(offset=0, name="A", access=Access.R, fields=((0, 8),), refusable=False, bank=""):
     return Register(name=name, offset=offset, access=access, doc="", refusable=refusable,
+                    bank=bank,
                     fields=tuple(Field(name=f"f{index}", low=low, width=width, doc="")
                                  for index, (low, width) in enumerate(fields)))
 
@@ -85,6 +86,9 @@ def make(offset=0, name="A", access=Access.R, fields=((0, 8),), refusable=False)
     ([make(fields=[(0, 8), (7, 2)])], r"A\.f1: overlaps another field"),
     ([make(fields=[(31, 2)])], r"A\.f0: bits must lie in 0\.\.31"),
     ([make(access=Access.RW1C)], r"A\.f0: a field of RW1C is one bit"),
+    ([make(bank="x"), make(name="B", offset=8, bank="x")], "bank x: must be R registers"),
+    ([make(offset=4, bank="x"), make(name="B", offset=8, bank="x")], "from a multiple of 8"),
+    ([make(access=Access.RW, bank="x")], "bank x: must be R registers"),
     ([make(refusable=True)], "A: only a W register may refuse a write"),
 ])
 def test_refuses_a_bad_table(table, message):

@@ -114,10 +114,18 @@ class Bench:
                                     in self.memory["lut"].items() if bank == job.bank})
 
     async def source(self, ctx):
+        header = spec.ALIGN_BYTES // self.bus_bytes
         for job in self.jobs:
-            for beat in beats_of(job.stream, self.bus_bytes):
-                await pause(ctx, self.rng, self.stall)
-                await put(ctx, self.dut.i, beat)
+            packets = split_packets(job.stream)
+            for number, packet in enumerate(packets):
+                for at, beat in enumerate(beats_of(packet, self.bus_bytes)):
+                    last = beat["last"] and number == len(packets) - 1
+                    if self.stall and at == header:     # what is not offered is anything
+                        ctx.set(self.dut.i.payload, {
+                            "data": (1 << 8 * self.bus_bytes) - 1, "keep": 0, "last": 1})
+                        await ctx.tick().repeat(4)
+                    await pause(ctx, self.rng, self.stall)
+                    await put(ctx, self.dut.i, {**beat, "last": last})
 
     def holds(self, index):
         strip, bank, params = (self.strips[index], index % STRIP_BANKS,
@@ -293,7 +301,7 @@ def test_a_beat_a_cycle_and_few_between_packets(cols, bus_bits):
 
     run(dut, source, max_cycles=4000, background=[sink])
     extra = len(cycles) - len(beats)
-    assert 0 <= extra <= 6 * (3 + dut.SETTLE_CYCLES + (cols // 2 if bus_bits == 128 else 0))
+    assert 0 <= extra <= 4 + 6 * (3 + dut.SETTLE_CYCLES + (cols // 2 if bus_bits == 128 else 0))
 
 
 def error_job(cols=5, lut=False):
@@ -432,6 +440,30 @@ def test_every_fault_in_a_table_is_told_with_its_cause():
     plain = error_job()
     seen = first_errors(plain, [(beats_of(job.stream, 4), 0.0)])        # a table nobody asked for
     assert seen == [(CAUSES["kind"], 0, 0)]
+
+
+@pytest.mark.parametrize("at", [2, -1])
+def test_an_error_is_told_once_and_ends_all(at):
+    """A tag, a CRC: no packet is begun behind it, however long that is."""
+    job, dut = error_job(), make(5, 64, 8)
+    packet = bytearray(split_packets(job.stream)[0])
+    packet[at] ^= 1
+    errors, taken = [], []
+
+    async def drive(ctx):
+        ctx.set(dut.stage.job, job.descriptor)
+        ctx.set(dut.stage.valid, 1)
+        ctx.set(dut.i.valid, 1)
+        beats = beats_of(bytes(packet), 8)
+        for cycle in range(len(beats) + 200):
+            ctx.set(dut.i.payload, {**beats[min(len(taken), len(beats) - 1)], "last": 0})
+            *_, ready, error = await ctx.tick().sample(dut.i.ready, dut.error)
+            taken.extend([cycle] * ready)
+            errors.extend([error] * (error != 0))
+
+    run(dut, drive, max_cycles=1000)
+    assert errors == [CAUSES["tag" if at == 2 else "crc"]]
+    assert len(taken) == len(packet) // 8
 
 
 @pytest.mark.parametrize(("bus_bits", "lut"), [(32, False), (128, True)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sparseloom.hw.act_loader import ActLoader
-from sparseloom.hw.array import Array, drain_spacing, tile_spacing
+from sparseloom.hw.array import STEP, Array, drain_spacing, skew, tile_spacing
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.drain import Drain
 from sparseloom.hw.gearbox import Gearbox
@@ -19,7 +19,7 @@ from sparseloom.hw.postprocess import PostProcess
 from sparseloom.hw.result_port import ResultPack, ResultPort
 from sparseloom.hw.strip_loader import STRIP_BANKS, StripLoader
 from sparseloom.hw.tile_walk import TileWalk
-from sparseloom.hw.unit import ISSUE_LATENCY
+from sparseloom.hw.unit import ISSUE_LATENCY, read_latency
 from sparseloom.model.packed import cycles, timing
 from sparseloom.model.packed.cycles import UnitJob, UnitShape
 from sparseloom.model.packed.stream import encode_acts, encode_weights, to_beats
@@ -65,6 +65,10 @@ def first(rows, column):
 
 def test_operands():
     check(ISSUE_LATENCY, timing.OPERANDS, "OPERANDS")
+    check(STEP, timing.STEP, "STEP")
+    for rows, cols in ((1, 1), (3, 5), (12, 12), (8, 5)):
+        config = ArrayConfig(rows=rows, cols=cols, lanes=1)
+        check(read_latency(config), timing.READ + (max(rows, cols) - 1) // timing.STEP, "READ")
 
 
 def test_postprocess():
@@ -74,7 +78,7 @@ def test_postprocess():
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (3, 5), (12, 12)])
 def test_capture(rows, cols):
     array = Array(rows=rows, cols=cols, sum_bits=24)
-    check(array.capture_latency - (rows - 1), timing.CAPTURE, "CAPTURE")
+    check(array.capture_latency - skew(rows - 1), timing.CAPTURE, "CAPTURE")
 
 
 def test_sizes_of_buffers():
@@ -198,8 +202,8 @@ def strip_loader(cols, bus_bits, block_inputs, density, lut, weight_bits):
     if lut:
         at += timing.PACKET_START + cycles._table_cycles(shape.bus_bytes) + timing.PACKET_END
     at += timing.PACKET_START + loads[0]
-    check(first(rows, 0), at + timing.STRIP_READY, "HEADER_CHECK", "FIFO", "EXPAND_LOAD",
-          "EXPAND_DONE", "PACKET_CHECK", "SETTLED", "STRIP_READY")
+    check(first(rows, 0), at + timing.STRIP_READY, "HEADER_CHECK", "BITMAP", "MASKS",
+          "EXPAND_LOAD", "EXPAND_DONE", "PACKET_CHECK", "SETTLED", "STRIP_READY")
     at += timing.PACKET_END + timing.PACKET_START
     check(first([(int(cycle >= at - 1 and row[1]),) for cycle, row in enumerate(rows)], 0), at,
           "PACKET_END", "PACKET_START")
@@ -207,6 +211,22 @@ def strip_loader(cols, bus_bits, block_inputs, density, lut, weight_bits):
     check(first([(int(cycle >= release and row[1]),) for cycle, row in enumerate(rows)], 0), at,
           "FREED", "PACKET_START")
     check(len(rows) - 1, at + loads[2], "PACKET_CHECK")
+
+
+def test_table_waits_for_its_bank():
+    """The queue tells of a free bank in the cycle behind a job's retirement."""
+    dut, free = StripLoader(rows=1, cols=5, max_k=MAX_K, act_words=ACT_WORDS, bus_bits=64,
+                            block_inputs=8), 20
+
+    async def drive(ctx):
+        ctx.set(dut.stage.valid, 1)
+        ctx.set(dut.stage.job, {**JOB, "lut": 1})
+        ctx.set(dut.i.valid, 1)
+        await ctx.tick().repeat(free)
+        ctx.set(dut.lut_free, 1)
+
+    rows = trace(dut, [dut.i.ready], drive, until=lambda rows: rows[-1][0])
+    check(first(rows, 0), free - 1 + timing.TABLE_FREED + timing.PACKET_START, "TABLE_FREED")
 
 
 @pytest.mark.parametrize(("beat_bits", "block_inputs"), [(32, 8), (64, 16), (128, 16), (32, 32)])
@@ -218,19 +238,19 @@ def test_mask_expand(beat_bits, block_inputs):
         ctx.set(dut.inputs, MAX_K)
         ctx.set(dut.bitmap.payload, 1)          # block 0 alone, with two inputs
         ctx.set(dut.masks.payload, 3)
-        ctx.set(dut.bitmap.valid, 1)
-        ctx.set(dut.masks.valid, 1)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
+        await ctx.tick().repeat(dut.START)
+        ctx.set(dut.bitmap.valid, 1)
+        ctx.set(dut.masks.valid, 1)
 
-    rows = trace(dut, [dut.bitmap.ready, dut.valid, dut.done], drive,
+    rows = trace(dut, [dut.bitmap.valid, dut.valid, dut.done], drive,
                  until=lambda rows: rows[-1][2])
     look = first(rows, 1) - dut.INDEX_LATENCY   # at block 0; its first index comes behind
     check(look - first(rows, 0), timing.EXPAND_LOAD, "EXPAND_LOAD")
     last = -(-MAX_K // block_inputs) - 1
-    check(len(rows) - 1 - (look + last + last // beat_bits * timing.EXPAND_LOAD),
-          timing.EXPAND_DONE, "EXPAND_DONE")
+    check(len(rows) - 1 - (look + last), timing.EXPAND_DONE, "EXPAND_DONE")
 
 
 @pytest.mark.parametrize(("rows", "cols", "bus_bits"), [
@@ -247,11 +267,12 @@ def test_act_loader(rows, cols, bus_bits):
             for beat in beats:
                 await put(ctx, dut.i, beat)
 
-        found = trace(dut, [dut.i.valid & dut.i.ready, dut.ready], source,
+        found = trace(dut, [dut.i.valid & dut.i.ready, dut.ready, dut.stage.next], source,
                       until=lambda rows: rows[-1][1])
         check(first(found, 0), timing.ACTS_START, "ACTS_START")
         empty = int(gearbox_cycles(len(beats), in_bytes=bus_bits // 8, out_bytes=rows)[1])
         check(len(found) - 1, timing.ACTS_START + empty - 1 + timing.ACTS_READY, "ACTS_READY")
+        check(first(found, 2), timing.ACTS_START + empty - 1 + timing.ACTS_END, "ACTS_END")
 
 
 def test_walk():
@@ -317,7 +338,25 @@ def test_result_port(lanes, bus_bits, raw):
     check(taken, timing.RESULT_FIFO, "RESULT_FIFO")
     check(first(rows, 1) - taken - 1, timing.RESULT_REGISTER, "RESULT_REGISTER")
     # The issuer counts it, and judges by the count in the cycle behind.
-    check(ResultPack.RETURN + 1, timing.ROOM, "ROOM")
+    check(ResultPack.RETURN + Issue.RETURNED + 1, timing.ROOM, "ROOM")
+
+
+@pytest.mark.parametrize(("lanes", "bus_bits", "raw"), [(8, 64, 0), (4, 128, 1), (5, 32, 1)])
+def test_results_of_the_next_job(lanes, bus_bits, raw):
+    """Words of two jobs in a row, one word each."""
+    dut = ResultPort(lanes=lanes, bus_bits=bus_bits, room_words=8)
+
+    async def drive(ctx):
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.raw, raw)
+        ctx.set(dut.last, 1)
+        ctx.set(dut.valid, 1)
+        await ctx.tick().repeat(2)
+        ctx.set(dut.valid, 0)
+
+    rows = trace(dut, [dut.returned], drive, until=lambda rows: sum(map(sum, rows)) == 2)
+    beats = -(-(4 if raw else 1) * lanes * 8 // bus_bits)
+    check(len(rows) - 1 - first(rows, 0), beats + timing.RESULTS_NEXT, "RESULTS_NEXT")
 
 
 @pytest.mark.parametrize(("lanes", "bus_bits"), [(4, 64), (8, 64), (12, 32)])

@@ -82,7 +82,7 @@ def test_reset_is_active_low_and_registers_answer():
     async def read(ctx, offset):
         ctx.set(top.s_axil_araddr, offset)
         ctx.set(top.s_axil_arvalid, 1)
-        await ctx.tick()
+        await ctx.tick().until(top.s_axil_arready)
         ctx.set(top.s_axil_arvalid, 0)
         ctx.set(top.s_axil_rready, 1)
         word, = await ctx.tick().sample(top.s_axil_rdata).until(top.s_axil_rvalid)

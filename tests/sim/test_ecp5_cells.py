@@ -36,7 +36,7 @@ class Twins(wiring.Component):
             self.pairs[f"multiplier_{a}_{b}"] = [
                 Multiplier(a_bits=a, b_bits=b, target=target) for target in Multiplier.BODIES]
         self.pairs["wide_multiplier"] = [
-            WideMultiplier(a_bits=32, b_bits=17, target=target) for target in Multiplier.BODIES]
+            WideMultiplier(a_bits=32, b_bits=18, target=target) for target in Multiplier.BODIES]
         for bits in (16, 19, 26):
             self.pairs[f"accumulator_{bits}"] = [
                 Accumulator(product_bits=16, sum_bits=bits, target=target)
@@ -76,11 +76,10 @@ class Twins(wiring.Component):
                 elif isinstance(part, PairCell):
                     m.d.comb += [
                         part.x.eq(noise), part.w.eq(noise[8:]), part.first.eq(noise[20:23] == 0),
-                        part.last.eq(noise[23:26] == 0), part.shift.eq(noise[26:28] == 0),
+                        part.capture.eq(noise[23:26] == 0), part.move.eq(noise[26:28] == 0),
                         part.drain_right.eq(noise[30:]),
                     ]
-                    outputs.append(Cat(part.drained, part.x_right, part.w_down, part.first_right,
-                                       part.last_right, part.shift_right))
+                    outputs.append(part.drained)
                 elif isinstance(part, KeptRegister):
                     m.d.comb += part.i.eq(noise)
                     outputs.append(part.o)

@@ -62,6 +62,7 @@ def test_a_wrong_output_is_counted_and_kept(monkeypatch):
     monkeypatch.setattr(module, "linear", bent)
     run, = run_layer_queues(queues, CONFIG)
     assert run.mismatches == run.jobs == 4
+    assert run.difference is not None
     found = run.difference.found
     assert run.problems() == [
         "mismatches: expected 0, found 4",
@@ -83,6 +84,7 @@ def test_the_first_difference_counts_tokens_over_jobs(monkeypatch):
     monkeypatch.setattr(module, "linear", bent)
     run, = run_layer_queues({"one": make_queues()["ffn2"]}, CONFIG)
     first = run.difference
+    assert first is not None
     assert (run.mismatches, first.layer, first.token, first.output) == (1, "ffn2", calls[0] + 1, 7)
     assert first.expected == first.found + 5
 

@@ -77,7 +77,8 @@ def test_a_wrong_output(monkeypatch):
     run = run_model(layers, acts, CONFIG)
     assert not run.exact and [bool(one.problems()) for one in run.runs] == [False, True, False]
     assert run.total()["mismatches"] == run.runs[1].jobs
-    assert (run.runs[1].difference.token, run.runs[1].difference.output) == (0, 3)
+    first = run.runs[1].difference
+    assert first is not None and (first.token, first.output) == (0, 3)
 
 
 def test_widths_of_weights_are_units_of_their_own(monkeypatch):
