@@ -258,7 +258,11 @@ def _tensor(file, row: dict[str, Any], key: str, crc: object) -> np.ndarray:
     if key not in ("column_masks", "weights") and shape != expected:
         raise InputError(f"layer {cut(name)}, {key}: expected shape {expected}, "
                          f"found shape {shape}")
-    value = file.get_tensor(f"{name}/{key}")
+    try:
+        value = file.get_tensor(f"{name}/{key}")
+    except ValueError as error:     # no bytes, of a size beyond what numpy counts
+        raise InputError(f"layer {cut(name)}, {key}: expected a shape that can be, "
+                         f"found {shown(shape)}: {error}") from None
     found = zlib.crc32(np.ascontiguousarray(value).tobytes())
     if found != crc:
         raise InputError(f"layer {cut(name)}, {key}: expected crc32 {shown(crc)}, found {found}")

@@ -6,10 +6,13 @@ import sys
 import time
 from itertools import pairwise
 
+import pytest
+
 from bench import fuzz, fuzz_targets
 from bench.fuzz import Tally, judge, main, parts
 from bench.fuzz_targets import ArtefactTarget, FramesTarget, HostTarget, WeightsTarget, targets
 from bench.mutate import mutate_bytes, mutate_tree
+from sparseloom.model.errors import InputError
 
 
 def test_a_few_thousand_inputs(tmp_path, capsys):
@@ -146,3 +149,10 @@ def test_mutations_change_something():
     assert len({len(one) for one in changed}) > 20
     trees = [mutate_tree(rng, {"a": [1, 2, {"b": "c"}], "d": None}) for _ in range(200)]
     assert len({repr(tree) for tree in trees}) > 80
+
+
+def test_a_shape_without_bytes_beyond_all_sizes_is_refused(tmp_path):
+    """Found by the bench: input 308595 of seed 1."""
+    target = next(one for one in targets(tmp_path) if one.name == "artefact")
+    with pytest.raises(InputError, match="expected a shape that can be, found "):
+        target.read(target.draw(random.Random("1 artefact 308595")))
