@@ -9,7 +9,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.errors import LinkError, UnitError
 from sparseloom.hw.job import Job, pack_fields, split_tokens, unpack_fields
 from sparseloom.hw.link_client import LinkClient, Transport
-from sparseloom.hw.registers import REGISTERS, UNIT_ID
+from sparseloom.hw.registers import TABLE, UNIT_ID
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import link, spec
 from sparseloom.model.packed.codec import pack_record
@@ -21,8 +21,6 @@ from sparseloom.model.packed.stream import (
     encode_weights,
     result_bytes,
 )
-
-TABLE = {register.name: register for register in REGISTERS}
 
 STALL = 2.0
 """Seconds in which a job must move a byte, without those that a bad line costs."""

@@ -241,6 +241,9 @@ REGISTERS = (
 )
 """Every register of the unit, by offset."""
 
+TABLE = {register.name: register for register in REGISTERS}
+"""The same by name."""
+
 check_registers(REGISTERS, addr_bits=ADDR_BITS)
 
 

@@ -1,7 +1,8 @@
 """``sparseloom sim``: run real layers through the generated Verilog."""
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -80,11 +81,10 @@ def layer(
     """
     texts = _sentences(sentences)
     packed = read_artefact(artefact).layer(name)
-    max_k = max_k or max(DEFAULTS.max_k, packed.in_features)
-    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
-                         act_words=act_words or max(DEFAULTS.act_words, max_k),
-                         queue_depth=queue_depth, block_inputs=block_inputs,
-                         weight_bits=weight_bits or packed.weight_bits)
+    config = _config_for(
+        [packed], rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
+        lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs,
+        weight_bits=weight_bits or packed.weight_bits)
     check_weight_bits(packed, config.weight_bits)
     # Only now: these load the model's libraries and the converter to Verilog.
     from sparseloom.model.capture import capture_activations
@@ -162,10 +162,9 @@ def model(
     """
     texts = _sentences(sentences)
     layers = choose_layers(read_artefact(artefact).layers, patterns or [])
-    max_k = max_k or max(DEFAULTS.max_k, *(packed.in_features for packed in layers.values()))
-    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
-                         act_words=act_words or max(DEFAULTS.act_words, max_k),
-                         queue_depth=queue_depth, block_inputs=block_inputs)
+    config = _config_for(
+        layers.values(), rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
+        lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs)
     # Only now: this loads the model's libraries.
     from sparseloom.model.capture import capture_layers
 
@@ -216,9 +215,7 @@ def chain(
     texts = _sentences(sentences)
     found = read_artefact(artefact)
     first, second = (found.layer(name) for name in names)
-    max_k = max(DEFAULTS.max_k, first.in_features, second.in_features)
-    config = ArrayConfig(rows=rows, cols=cols, max_k=max_k, bus_bits=bus_bits, lanes=lanes,
-                         act_words=max(DEFAULTS.act_words, max_k))
+    config = _config_for([first, second], rows=rows, cols=cols, bus_bits=bus_bits, lanes=lanes)
     # Only now: these load the model's libraries and the converter to Verilog.
     from sparseloom.model.capture import capture_activations
     from sparseloom.sim.chain import check_chain, run_chain
@@ -252,6 +249,13 @@ def chain(
                   f"{run.wire_bytes} bytes on the wires differ; the run is kept in {run.folder}",
                   highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(1)
+
+
+def _config_for(layers: Iterable[PackedLayer], *, max_k: int | None = None,
+                act_words: int | None = None, **others: Any) -> ArrayConfig:
+    """A build that is large enough for the layers where the command says nothing else."""
+    max_k = max_k or max(DEFAULTS.max_k, *(packed.in_features for packed in layers))
+    return ArrayConfig(max_k=max_k, act_words=act_words or max(DEFAULTS.act_words, max_k), **others)
 
 
 def straddle_cost(packed: PackedLayer, cols: int) -> float:

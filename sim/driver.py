@@ -16,11 +16,9 @@ from cocotbext.axi import (
 )
 
 from sparseloom.hw.job import Job, pack_fields, unpack_fields
-from sparseloom.hw.registers import REGISTERS
+from sparseloom.hw.registers import COUNTERS, TABLE
 
 CLOCK_NS = 10
-TABLE = {register.name: register for register in REGISTERS}
-COUNTERS = ("BUSY", "ACTIVE", "STALL_WEIGHTS", "STALL_ACTS", "STALL_RESULTS", "OTHER")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparseloom.hw.job import Job, pack_fields, unpack_fields
-from sparseloom.hw.registers import REGISTERS
+from sparseloom.hw.registers import COUNTERS, TABLE
 from sparseloom.sim.build import TOP, Build
 from sparseloom.sim.errors import SimulationError
 
@@ -21,8 +21,6 @@ QUIET = 64
 """Nothing may come in so many cycles after the last result."""
 MOST_CYCLES = 1 << 31
 """The longest limit: cycles are counted in 32 bits."""
-TABLE = {register.name: register for register in REGISTERS}
-COUNTERS = ("BUSY", "ACTIVE", "STALL_WEIGHTS", "STALL_ACTS", "STALL_RESULTS", "OTHER")
 NOTE: tuple[str, ...] = (
     "first_cycle", "last_cycle", "offer_cycle", "weight_beats", "act_beats", "result_beats",
     "weight_stalls", "act_stalls", "result_stalls", "violations")

@@ -10,12 +10,12 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge, SimTimeoutError, with_timeout
 
-from sparseloom.hw.registers import REGISTERS, Access, build_values
+from sparseloom.hw.registers import REGISTERS, TABLE, Access, build_values
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.stream import decode_results, strip_columns
 from sparseloom.sim.cases import Case, read_cases
-from sparseloom.sim.driver import CLOCK_NS, TABLE, Job, Packet, Unit, gaps, unpack_fields
+from sparseloom.sim.driver import CLOCK_NS, Job, Packet, Unit, gaps, unpack_fields
 from sparseloom.sim.faults import Fault, act_faults, weight_faults
 
 CAUSES = {code: name for code, (name, _) in spec.ERROR_CAUSES.items()}

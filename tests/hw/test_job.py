@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 
 from sparseloom.hw.job import Job, pack_fields, unpack_fields
-from sparseloom.hw.registers import REGISTERS
+from sparseloom.hw.registers import TABLE
 from tests.layers import random_layer
-
-TABLE = {register.name: register for register in REGISTERS}
 
 
 @pytest.mark.parametrize("kind", ["plain", "lut", "raw"])
