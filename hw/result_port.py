@@ -10,48 +10,6 @@ from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import result_beat_layout
 
 
-class WordCut(wiring.Component):
-    """Cuts words into whole beats, lowest first, out of one register.
-
-    Where :class:`~sparseloom.hw.gearbox.Gearbox` has two: here ``o.ready`` does reach ``i.ready``,
-    and may, since it comes from a register. A beat leaves in every cycle.
-
-    Parameters
-    ----------
-    parts : int
-        Beats in a word, at least 2.
-    beat_bits : int
-
-    Members
-    -------
-    i, o : In, Out(stream of {data, last})
-        ``o.last`` is up with the last beat of a word with ``i.last``.
-    """
-
-    def __init__(self, *, parts: int, beat_bits: int):
-        self.parts, self.beat_bits = parts, beat_bits
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"data": parts * beat_bits, "last": 1}))),
-            "o": Out(stream.Signature(data.StructLayout({"data": beat_bits, "last": 1}))),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        word = Signal(self.i.p.shape(), reset_less=True)
-        at, at_last = Signal(range(self.parts), reset_less=True), Signal(reset_less=True)
-        m.d.comb += [
-            self.i.ready.eq(~self.o.valid | (self.o.ready & at_last)),
-            self.o.p.data.eq(word.data.word_select(at, self.beat_bits)),
-            self.o.p.last.eq(word.last & at_last),
-        ]
-        with m.If(self.i.ready):
-            m.d.sync += [word.eq(self.i.p), self.o.valid.eq(self.i.valid), at.eq(0),
-                         at_last.eq(0)]
-        with m.Elif(self.o.ready):
-            m.d.sync += [at.eq(at + 1), at_last.eq(at == self.parts - 2)]
-        return m
-
-
 class ResultPack(wiring.Component):
     """Queues results and packs them into beats without gaps.
 
@@ -196,10 +154,7 @@ class ResultPack(wiring.Component):
         bus_bytes = self.bus_bits // 8
         word = popped.payload
         m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
-        parts, rest = divmod(4 * self.lanes, bus_bytes)
-        cut = parts > 1 and not rest
-        m.submodules.sums = wide = (WordCut(parts=parts, beat_bits=self.bus_bits) if cut
-                                    else Gearbox(4 * self.lanes, bus_bytes))
+        m.submodules.sums = wide = Gearbox(4 * self.lanes, bus_bytes)
         raw_out, taken = Signal(reset_less=True), Signal()
         with m.If(popped.valid & ~ending):
             m.d.comb += [narrow.i.valid.eq(~word.raw), wide.i.valid.eq(word.raw)]
@@ -221,8 +176,7 @@ class ResultPack(wiring.Component):
                 m.d.comb += [
                     self.o.valid.eq(gearbox.o.valid & room),
                     self.o.payload.data.eq(beat.data), self.o.payload.last.eq(beat.last),
-                    *(self.o.payload.keep[byte].eq(
-                        1 if gearbox is wide and cut else beat.count > byte)
+                    *(self.o.payload.keep[byte].eq(beat.count > byte)
                       for byte in range(bus_bytes)),
                 ]
 
