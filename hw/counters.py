@@ -1,10 +1,10 @@
 """Counts what the unit spends its cycles on."""
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from sparseloom.hw.axi_lite import bank_signature
+from sparseloom.hw.memory import inferred_memory
 from sparseloom.hw.registers import COUNTERS, DATA_BITS
 from sparseloom.hw.tile_walk import Cause
 
@@ -80,9 +80,6 @@ class Counters(wiring.Component):
             m.d.sync += [to_forget.eq(to_forget - 1), forget.eq(to_forget != 1)]
 
         # The upper half of a total has its turn a cycle after the lower one.
-        attrs: dict = {"no_rw_check": 1}
-        if self.target == "ecp5":
-            attrs["ram_style"] = "distributed"
         more = Signal(range(turns + 1))
         m.d.sync += more.eq(latest)
         # A hit is known a cycle ahead: its turn's is the total that is up to date in its cycle.
@@ -97,7 +94,7 @@ class Counters(wiring.Component):
         low = max(self.width // 2, len(more))
         for name, bits in (("low", slice(0, low)), ("high", slice(low, self.width))):
             size = bits.stop - bits.start
-            memory = Memory(shape=size, depth=turns, init=[], attrs=attrs)
+            memory = inferred_memory(shape=size, depth=turns, distributed=self.target == "ecp5")
             m.submodules[f"totals_{name}"] = memory
             read, write = memory.read_port(domain="comb"), memory.write_port()
             total = Signal(size, name=f"total_{name}")

@@ -1,10 +1,10 @@
 """The queue of jobs: checks a descriptor once, then shows it to each stage in turn."""
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, Signature
 
 from sparseloom.hw.kept_register import KeptRegister
+from sparseloom.hw.memory import inferred_memory
 from sparseloom.model.packed import spec
 
 CAUSES = {name: code for code, (name, _) in spec.ERROR_CAUSES.items()}
@@ -114,9 +114,6 @@ class JobQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        attrs: dict = {"no_rw_check": 1}
-        if self.target == "ecp5":
-            attrs["ram_style"] = "distributed"
         head = Signal(range(self.depth))
         parity = Signal()
 
@@ -219,8 +216,8 @@ class JobQueue(wiring.Component):
             for part, fields in self._parts(name):
                 shape = data.StructLayout({field: self.job_layout.members[field]
                                            for field in fields})
-                # Two words at least: an address without bits is two unknown bits in Verilog.
-                memory = Memory(shape=shape, depth=max(2, self.depth), init=[], attrs=attrs)
+                memory = inferred_memory(shape=shape, depth=self.depth,
+                                         distributed=self.target == "ecp5")
                 m.submodules[f"{name}_{part}"] = memory
                 write, read = memory.write_port(), memory.read_port()
                 # What the descriptor says is written over until one is taken; a place is never

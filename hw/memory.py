@@ -57,6 +57,28 @@ def block_count(depth: int, width: int) -> int:
     return sum(blocks(bank, width) for bank in block_banks(depth, width))
 
 
+def inferred_memory(*, shape, depth: int, distributed: bool = False) -> Memory:
+    """A memory that synthesis infers; its ports are made by whoever uses it.
+
+    A read in the same cycle as a write to the same address gives an undefined word.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Shape of a word.
+    depth : int
+        Number of words; two are made at least, since an address without bits is two unknown bits in
+        Verilog.
+    distributed : bool
+        Of look-up tables, in yosys' words for ECP5; other families may not have any.
+    """
+    # Without no_rw_check yosys would keep the simulated read-during-write by added logic.
+    attrs: dict = {"no_rw_check": 1}
+    if distributed:
+        attrs["ram_style"] = "distributed"
+    return Memory(shape=shape, depth=max(2, depth), init=[], attrs=attrs)
+
+
 class SimpleDualPort(wiring.Component):
     """Memory with one write port and one read port, both synchronous.
 
@@ -125,11 +147,7 @@ class SimpleDualPort(wiring.Component):
 
     def _generic(self, m):
         """A memory that synthesis infers, with its output register as plain flip-flops."""
-        # Without no_rw_check yosys would keep the simulated read-during-write by added logic.
-        attrs: dict = {"no_rw_check": 1}
-        # Two words at least: an address without bits is two unknown bits in Verilog.
-        m.submodules.words = words = Memory(shape=self._shape, depth=max(2, self._depth), init=[],
-                                            attrs=attrs)
+        m.submodules.words = words = inferred_memory(shape=self._shape, depth=self._depth)
         write = words.write_port()
         read = words.read_port()
         read_q = Signal(self._shape, reset_less=True)

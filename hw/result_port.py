@@ -1,13 +1,13 @@
 """From post-processed results to the beats of the result stream, and its orderly end."""
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.block_fifo import BlockFifo
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import result_beat_layout
+from sparseloom.hw.memory import inferred_memory
 
 
 class ResultPack(wiring.Component):
@@ -245,8 +245,7 @@ class ResultPort(wiring.Component):
             pack.ended.eq(self.offered),
         ]
         beat = data.StructLayout({"data": self.bus_bits, "keep": self.bus_bits // 8})
-        attrs: dict = {"no_rw_check": 1}
-        m.submodules.beats = beats = Memory(shape=beat, depth=self.BEATS, init=[], attrs=attrs)
+        m.submodules.beats = beats = inferred_memory(shape=beat, depth=self.BEATS)
         write, read = beats.write_port(), beats.read_port(domain="comb")
         # Beats behind the offered one; ``last_waits`` tells that the hindmost is a job's last.
         behind = Signal(range(self.BEATS))

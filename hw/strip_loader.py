@@ -1,7 +1,6 @@
 """Loads the weight stream: checks each packet, expands its masks, fills the strip buffer."""
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, ValueLike, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.block_fifo import BlockFifo
@@ -11,6 +10,7 @@ from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
 from sparseloom.hw.layouts import Header, OutputParams, ScaleParams, beat_layout, write_signature
 from sparseloom.hw.mask_expand import MaskExpand
+from sparseloom.hw.memory import inferred_memory
 from sparseloom.hw.postprocess import LutWrite
 from sparseloom.hw.weight_word import from_stream, word_layout
 from sparseloom.model.packed import spec
@@ -313,11 +313,8 @@ class StripLoader(wiring.Component):
             shape=bits, depth=-(-self.max_k // UNIT_BITS) * unit_beats, target=self.target)
         m.submodules.mask_fifo = ResetInserter(wait)(mask_fifo)
         bitmap_depth = max(2, -(-self.max_k // (q * UNIT_BITS)) * unit_beats)
-        attrs: dict = {"no_rw_check": 1}
-        if self.target == "ecp5":
-            attrs["ram_style"] = "distributed"
-        m.submodules.bitmap_words = bitmap_words = Memory(
-            shape=bits, depth=bitmap_depth, init=[], attrs=attrs)
+        m.submodules.bitmap_words = bitmap_words = inferred_memory(
+            shape=bits, depth=bitmap_depth, distributed=self.target == "ecp5")
         write, read = bitmap_words.write_port(), bitmap_words.read_port(domain="comb")
         unread, has_unread, pop = Signal(range(bitmap_depth + 1)), Signal(), Signal()
         m.d.comb += [
