@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.device import git_revision, processor
-from bench.folders import Folders, read_json, write_json
-from bench.locks import locked
-from bench.rows import asked_for, find_row, with_row
+from bench.folders import Folders
+from bench.rows import Table, asked_for
 from sparseloom.hw.config import TARGETS, ArrayConfig
-from sparseloom.hw.errors import ToolError
 from sparseloom.hw.fit import fit, hashes, sources, tool_versions
-from sparseloom.model.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = 3
@@ -62,18 +59,14 @@ def is_current(found: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> boo
 
 
 def measure(row: Row, seeds: int, folders: Folders) -> dict[str, Any]:
-    """Place and route one row, and put it into the table."""
+    """Place and route one row."""
+    print(f"{row.name}:", flush=True)
     report = measured_fit(
         row.config(), row.device, seeds=seeds, root=folders.root,
         command=f"make bench-fit ARGS='--device {row.device} --rows {row.rows} "
                 f"--cols {row.cols} --target {row.target} --seeds {seeds}'")
     del report["critical_paths"]
-    record = {"row": row.name, **report}
-    with locked(folders.lock("fit")):
-        table = read_table(folders)
-        table["rows"] = with_row(table["rows"], record, PLAN)
-        write_json(folders.results / "fit.json", table, indent=2)
-    return record
+    return report
 
 
 def measured_fit(config: ArrayConfig, device: str, *, seeds: int, root: Path, command: str,
@@ -85,11 +78,6 @@ def measured_fit(config: ArrayConfig, device: str, *, seeds: int, root: Path, co
             "ff_per_mac": round(report["ff"] / macs, 1),
             **{key: value for key, value in report.items() if key not in ("folders", "cached")},
             "machine": processor(), "git": git_revision(root), "command": command}
-
-
-def read_table(folders: Folders) -> dict[str, Any]:
-    """The committed table; an empty one if there is none."""
-    return read_json(folders.results / "fit.json") or {"rows": []}
 
 
 def _tell(seed: int, stage: str) -> None:
@@ -115,23 +103,13 @@ def main(words: Sequence[str] | None = None) -> int:
         print("error: rows: expected some of "
               f"{', '.join(row.name for row in PLAN)}, found none", file=sys.stderr)
         return 2
-    code = 0
-    for row in chosen:
-        try:
-            found = find_row(read_table(folders)["rows"], row.name)
-            if is_current(found, wanted(row, options.seeds)):
-                print(f"{row.name}: measured already", flush=True)
-                continue
-            print(f"{row.name}:", flush=True)
-            found = measure(row, options.seeds, folders)
-        except (InputError, ToolError) as error:     # the next row may do
-            print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
-            code = max(code, 2 if isinstance(error, InputError) else 1)
-            continue
-        print(f"{row.name}: {found['fmax_mhz']['median']:.1f} MHz, {found['comb']:,} TRELLIS_COMB, "
-              f"{found['ff']:,} flip-flops, {found['dsp']} MULT18X18D, {found['bram']} DP16KD, "
-              f"{found['seconds']:.0f} s", flush=True)
-    return code
+    return Table(folders, "fit", PLAN).fill(
+        chosen, is_current=lambda found, row: is_current(found, wanted(row, options.seeds)),
+        measure=lambda row: measure(row, options.seeds, folders),
+        line=lambda found: (
+            f"{found['fmax_mhz']['median']:.1f} MHz, {found['comb']:,} TRELLIS_COMB, "
+            f"{found['ff']:,} flip-flops, {found['dsp']} MULT18X18D, {found['bram']} DP16KD, "
+            f"{found['seconds']:.0f} s"))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.device import git_revision, processor
-from bench.folders import Folders, read_json, write_json
-from bench.locks import locked
-from bench.rows import asked_for, find_row, with_row
+from bench.folders import Folders
+from bench.rows import Table, asked_for
 from sparseloom.hw.config import ArrayConfig
-from sparseloom.hw.errors import ToolError
 from sparseloom.hw.synthesis import COMMANDS, yosys_version
 from sparseloom.hw.utilisation import LABELS, utilisation
-from sparseloom.model.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,21 +55,12 @@ def wanted(row: Row) -> dict[str, Any]:
 
 
 def measure(row: Row, folders: Folders) -> dict[str, Any]:
-    """Synthesise one row, and put it into the table."""
+    """Synthesise one row."""
     report = utilisation(row.config(), row.family, work=folders.root / "build/fit")
-    record = {"row": row.name, "family": row.family, **{key: report[key] for key in LABELS},
-              "macs": report["macs"], "cells": report["cells"], "seconds": report["seconds"],
-              **wanted(row), "machine": processor(), "git": git_revision(folders.root),
-              "command": f"make bench-synth ARGS='--family {row.family} --rows {row.rows}'"}
-    with locked(folders.lock("synth")):
-        write_json(folders.results / "synth.json",
-                   {"rows": with_row(read_table(folders)["rows"], record, PLAN)}, indent=2)
-    return record
-
-
-def read_table(folders: Folders) -> dict[str, Any]:
-    """The committed table; an empty one if there is none."""
-    return read_json(folders.results / "synth.json") or {"rows": []}
+    return {"family": row.family, **{key: report[key] for key in LABELS},
+            "macs": report["macs"], "cells": report["cells"], "seconds": report["seconds"],
+            **wanted(row), "machine": processor(), "git": git_revision(folders.root),
+            "command": f"make bench-synth ARGS='--family {row.family} --rows {row.rows}'"}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -88,21 +76,9 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"error: rows: expected some of {', '.join(row.name for row in PLAN)}, found none",
               file=sys.stderr)
         return 2
-    code = 0
-    for row in chosen:
-        try:
-            found = find_row(read_table(folders)["rows"], row.name)
-            if is_current(found, row):
-                print(f"{row.name}: measured already", flush=True)
-                continue
-            found = measure(row, folders)
-        except (InputError, ToolError) as error:     # the next row may do
-            print(f"error: {row.name}: {error}", file=sys.stderr, flush=True)
-            code = max(code, 2 if isinstance(error, InputError) else 1)
-            continue
-        print(f"{row.name}: " + ", ".join(f"{found[key]:,} {label}"
-                                          for key, label in LABELS.items()), flush=True)
-    return code
+    return Table(folders, "synth", PLAN).fill(
+        chosen, is_current=is_current, measure=lambda row: measure(row, folders),
+        line=lambda found: ", ".join(f"{found[key]:,} {label}" for key, label in LABELS.items()))
 
 
 if __name__ == "__main__":
