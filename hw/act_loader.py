@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
 from sparseloom.hw.layouts import beat_layout, write_signature
+from sparseloom.hw.level import counted
 
 
 class ActLoader(wiring.Component):
@@ -65,8 +66,7 @@ class ActLoader(wiring.Component):
         idle, start, entering = Signal(init=1), Signal(), Signal()
         loading, flushing, finished = Signal(), Signal(), Signal()
         half = Signal(range(self.HALVES))
-        some, full = Signal(), Signal()             # halves loaded: one or two, two
-        waiting = Signal(self.HALVES)               # the same of those to be walked
+        loaded, waiting = Signal(self.HALVES), Signal(self.HALVES)  # halves; those to be walked
         told = Signal()                             # a mistake was made; until all is dropped
 
         # A word comes a cycle behind the gearbox, so that registers write it and count. Before a
@@ -133,7 +133,7 @@ class ActLoader(wiring.Component):
             gearbox.i.valid.eq(self.i.valid & accepting),
             self.i.ready.eq(gearbox.i.ready & accepting),
             taken.eq(self.i.valid & self.i.ready),
-            start.eq(idle & self.stage.valid & ~full & ~told),
+            start.eq(idle & self.stage.valid & ~loaded[-1] & ~told),
         ]
         with m.If(taken & self.i.payload.last):
             m.d.sync += [ended.eq(1), accepting.eq(0)]
@@ -163,16 +163,8 @@ class ActLoader(wiring.Component):
         with m.If(self.stage.next):
             m.d.sync += half.eq(half + 1)
         made, announced = Signal(3), Signal()       # what was wrong; a half is ready
-
-        def count(one, two, more, less):
-            """Of two things that come and go; ``one`` is up with both."""
-            with m.If(more & ~less):
-                m.d.sync += [one.eq(1), two.eq(one)]
-            with m.Elif(less & ~more):
-                m.d.sync += [one.eq(two), two.eq(0)]
-
-        count(some, full, self.stage.next, self.release)
-        count(waiting[0], waiting[1], announced, self.take)
+        m.d.sync += [loaded.eq(counted(loaded, self.stage.next, self.release)),
+                     waiting.eq(counted(waiting, announced, self.take))]
         m.d.comb += [announced.eq(finished_q & ~made.any()), self.ready.eq(waiting[0])]
 
         # Bytes taken from the stream and not yet given out as words, above a word's. They are

@@ -1,5 +1,5 @@
 """Loads the weight stream: checks each packet, expands its masks, fills the strip buffer."""
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, ValueLike, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from sparseloom.hw.drain import PARAM_BANKS, param_stride
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
 from sparseloom.hw.layouts import Header, OutputParams, ScaleParams, beat_layout, write_signature
+from sparseloom.hw.level import counted
 from sparseloom.hw.mask_expand import MaskExpand
 from sparseloom.hw.memory import inferred_memory
 from sparseloom.hw.postprocess import LutWrite
@@ -183,7 +184,7 @@ class StripLoader(wiring.Component):
         starts = Signal()           # a job
         m.d.comb += [
             strip_done.eq(done & ~table_due),
-            loaded_next.eq(_counted(loaded, strip_done, self.release)),
+            loaded_next.eq(counted(loaded, strip_done, self.release)),
             begin.eq(wait & job_there & fits), starts.eq(wait & self.stage.valid & fresh),
             self.stage.next.eq(done & final),
         ]
@@ -472,7 +473,7 @@ class StripLoader(wiring.Component):
         strip_waits = Signal()
         m.d.comb += [self.ready.eq(waiting[0]), self.length.eq(lengths[oldest])]
         m.d.sync += [
-            waiting.eq(_counted(waiting, strip_waits, self.take)),
+            waiting.eq(counted(waiting, strip_waits, self.take)),
             strip_waits.eq(strip_done & right),
         ]
         for number in range(STRIP_BANKS):   # of a bank that nobody looks at until it is loaded
@@ -530,8 +531,3 @@ class StripLoader(wiring.Component):
         m.d.sync += [told.eq(told | hit.any()), self.error.eq(codes[0] | codes[1] | codes[2])]
         m.d.comb += self.strip.eq(strip)
         return m
-
-
-def _counted(level: Value, more: Value, less: Value) -> Value:
-    """One more, one less or as many; bit n of a level says that it is above n."""
-    return Mux(more == less, level, Mux(more, Cat(1, level[:-1]), level[1:]))
