@@ -1,6 +1,4 @@
 """Holds the activations of two jobs, a word of R tokens for each input and token group."""
-from collections.abc import Sequence
-
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from sparseloom.hw.array import STEP
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import write_signature
-from sparseloom.hw.memory import SimpleDualPort, block_count
+from sparseloom.hw.memory import SimpleDualPort
 
 
 class ActBuffer(wiring.Component):
@@ -22,8 +20,6 @@ class ActBuffer(wiring.Component):
         Range of an index; tokens in a word.
     target : str
         Technology body of the memory.
-    bels : sequence of sequence of str
-        Places of each row's blocks, see :class:`~.memory.SimpleDualPort`.
 
     Members
     -------
@@ -51,21 +47,14 @@ class ActBuffer(wiring.Component):
     LATENCY = ADDRESS_LATENCY + SimpleDualPort.LATENCY + 1
     """Address, memory, output."""
 
-    def __init__(self, *, depth: int, max_k: int, rows: int, target: str = "generic",
-                 bels: Sequence[Sequence[str]] = ()):
+    def __init__(self, *, depth: int, max_k: int, rows: int, target: str = "generic"):
         self.depth, self.target = depth, target
-        self.bels = bels or [()] * rows
         self.shape = data.ArrayLayout(signed(8), rows)
         super().__init__({
             "write": In(write_signature(depth, self.shape)),
             "base": In(range(depth)), "k": In(range(max_k)),
             "x": Out(self.shape),
         })
-
-    @staticmethod
-    def blocks(*, depth: int, rows: int) -> list[tuple[tuple[int, int], int]]:
-        """First cell that each row's memory feeds, and its DP16KD: a plan of ``bels``."""
-        return [((row, 0), block_count(depth, 8)) for row in range(rows)]
 
     def elaborate(self, platform):
         m = Module()
@@ -74,8 +63,7 @@ class ActBuffer(wiring.Component):
         read_addrs = [addr] * STEP
         for row in range(len(self.x)):
             m.submodules[f"words_{row}"] = words = SimpleDualPort(
-                shape=signed(8), depth=self.depth, target=self.target,
-                bels=self.bels[row])
+                shape=signed(8), depth=self.depth, target=self.target)
             m.submodules[f"read_{row}"] = read = KeptRegister(len(addr), target=self.target)
             m.submodules[f"write_{row}"] = write = KeptRegister(1 + len(addr), target=self.target)
             written = Signal(signed(8), name=f"written_{row}", reset_less=True)

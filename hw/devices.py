@@ -12,9 +12,6 @@ BLOCK_BITS = 18432
 DSP_GROUP = ((0, "MULT18_0"), (1, "MULT18_1"), (4, "MULT18_4"), (5, "MULT18_5"))
 """The MULT18X18D of a DSP tile group: columns right of its first, and names there."""
 
-BLOCK_GROUP = ((0, "EBR0"), (2, "EBR1"), (4, "EBR2"), (6, "EBR3"))
-"""The DP16KD below each DSP tile group: columns right of its first, and names there."""
-
 SPEEDS = (6, 7, 8)
 """Speed grades of the LFE5U, 8 the fastest."""
 
@@ -36,8 +33,6 @@ class Device:
         DSP rows (Y) and first columns (X) of their groups, each of which has ``DSP_GROUP``.
     bram : int
         DP16KD.
-    bram_rows : tuple of int
-        Rows (Y) of them, each with a ``BLOCK_GROUP`` for each of ``dsp_groups``.
 
     Notes
     -----
@@ -54,7 +49,6 @@ class Device:
     dsp_rows: tuple[int, ...]
     dsp_groups: tuple[int, ...]
     bram: int
-    bram_rows: tuple[int, ...]
 
     @property
     def dsp(self) -> int:
@@ -64,13 +58,11 @@ class Device:
 
 DEVICES = {
     "25k": Device(part="LFE5U-25F", flag="--25k", package="CABGA381", lut4=24288, ff=24288,
-                  bram=56, bram_rows=(25, 37), dsp_rows=(13,),
-                  dsp_groups=(4, 13, 22, 33, 42, 51, 60)),
+                  bram=56, dsp_rows=(13,), dsp_groups=(4, 13, 22, 33, 42, 51, 60)),
     "45k": Device(part="LFE5U-45F", flag="--45k", package="CABGA381", lut4=43848, ff=43848,
-                  bram=108, bram_rows=(10, 34, 58), dsp_rows=(22, 46),
-                  dsp_groups=(4, 13, 22, 31, 42, 51, 60, 69, 78)),
+                  bram=108, dsp_rows=(22, 46), dsp_groups=(4, 13, 22, 31, 42, 51, 60, 69, 78)),
     "85k": Device(part="LFE5U-85F", flag="--85k", package="CABGA381", lut4=83640, ff=83640,
-                  bram=208, bram_rows=(22, 46, 70, 82), dsp_rows=(10, 34, 58),
+                  bram=208, dsp_rows=(10, 34, 58),
                   dsp_groups=(4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)),
 }
 

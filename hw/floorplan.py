@@ -1,8 +1,5 @@
-"""Places for the array's multipliers and the memories in front on the devices that we fit."""
-import re
-from collections.abc import Iterable, Mapping
-
-from sparseloom.hw.devices import BLOCK_GROUP, DSP_GROUP, find_device
+"""Places for the array's multipliers on the devices that we fit."""
+from sparseloom.hw.devices import DSP_GROUP, find_device
 from sparseloom.model.errors import InputError
 
 
@@ -52,45 +49,3 @@ def place(*, rows: int, cols: int, device: str) -> dict[tuple[int, int], str]:
             for place in (band if index % 2 == 0 else reversed(band))]
     return {(row if col % 2 == 0 else rows - 1 - row, col): line[col * rows + row]
             for row in range(rows) for col in range(cols)}
-
-
-def place_blocks(memories: Iterable[tuple[tuple[int, int], int]], *,
-                 bels: Mapping[tuple[int, int], str], device: str) -> list[list[str]]:
-    """BELs for memories that feed the array, each near the cell that it feeds.
-
-    A memory's blocks are next to each other, since one address goes to all of them. Memories are
-    placed in their order, each where its farthest block is nearest.
-
-    Parameters
-    ----------
-    memories : iterable of ((int, int), int)
-        Cell (row, column) that a memory's words go to, and its DP16KD.
-    bels : dict of (row, column) to str
-        Places of the multipliers, from :func:`place`.
-    device : str
-
-    Returns
-    -------
-    list of list of str
-        BEL names for each memory, all different; none for one that has no room left.
-    """
-    there = find_device(device)
-    free = {y: [(x + offset, f"X{x + offset}/Y{y}/{name}")
-                for x in there.dsp_groups for offset, name in BLOCK_GROUP]
-            for y in there.bram_rows}
-    found = []
-    for cell, count in memories:
-        x, y = (int(number) for number in re.findall(r"[XY](\d+)", bels[cell]))
-        reaches = [(max(abs(left[0] - x), abs(right[0] - x)) + abs(row - y) + right[0] - left[0],
-                    row, start)
-                   for row, places in free.items()
-                   for start, (left, right) in enumerate(zip(places, places[count - 1:],
-                                                              strict=False))
-                   ] if count else []
-        if reaches:
-            _, row, start = min(reaches)
-            found.append([name for _, name in free[row][start:start + count]])
-            del free[row][start:start + count]
-        else:
-            found.append([])
-    return found

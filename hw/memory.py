@@ -1,6 +1,4 @@
 """One memory cell of the whole unit, so that block memories are chosen in one place."""
-from collections.abc import Sequence
-
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -98,9 +96,6 @@ class SimpleDualPort(wiring.Component):
         Technology body, a key of ``BODIES``.
     distributed : int
         Words up to which target ``ecp5`` takes look-up tables.
-    bels : sequence of str
-        Places of the DP16KD, as nextpnr names them, from the first bank's lowest bits on; those
-        that are not named are placed by nextpnr.
 
     Members
     -------
@@ -122,7 +117,7 @@ class SimpleDualPort(wiring.Component):
     """Cycles from ``read.addr`` to ``read.data``: memory, output register."""
 
     def __init__(self, *, shape, depth: int, target: str = "generic",
-                 distributed: int = LARGEST_DISTRIBUTED, bels: Sequence[str] = ()):
+                 distributed: int = LARGEST_DISTRIBUTED):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         if target not in self.BODIES:
@@ -130,7 +125,6 @@ class SimpleDualPort(wiring.Component):
         self._shape = shape
         self._depth = depth
         self._distributed = distributed
-        self._bels = bels
         self._body = self.BODIES[target]
         super().__init__({
             "write": In(write_signature(depth, shape)),
@@ -172,14 +166,14 @@ class SimpleDualPort(wiring.Component):
             self.write.data.as_value())
         banks = block_banks(self._depth, width)
         select_bits = (banks[0] - 1).bit_length()
-        words, bels = [], iter(self._bels)
+        words = []
         for number, depth in enumerate(banks):
             enable = self.write.en
             if len(banks) > 1:
                 enable = enable & (self.write.addr[select_bits] == number)
             step, parts = BLOCK_WIDTHS[depth], []
             for low in range(0, width, step):
-                block = _Block(depth, bel=next(bels, None))
+                block = _Block(depth)
                 m.submodules[f"bank{number}_bit{low}"] = block
                 m.d.comb += [
                     block.write_en.eq(enable), block.write_addr.eq(self.write.addr),
@@ -212,8 +206,7 @@ class _Block(wiring.Component):
     36 bits as yosys' own mapping has them).
     """
 
-    def __init__(self, depth: int, *, bel: str | None = None):
-        self.bel = bel
+    def __init__(self, depth: int):
         self.width = BLOCK_WIDTHS[depth]
         super().__init__({
             "write_en": In(1), "write_addr": In(range(depth)), "write_data": In(self.width),
@@ -244,7 +237,7 @@ class _Block(wiring.Component):
             **{f"DIB{bit}": data_in[BLOCK_DATA + bit] for bit in range(BLOCK_DATA)},
         }
         m.submodules.block = Instance(
-            "DP16KD", **({} if self.bel is None else {"a_BEL": self.bel}),
+            "DP16KD",
             p_DATA_WIDTH_A=self.width, p_DATA_WIDTH_B=self.width,
             p_REGMODE_A="OUTREG", p_REGMODE_B="OUTREG",
             p_WRITEMODE_A="NORMAL", p_WRITEMODE_B="NORMAL",

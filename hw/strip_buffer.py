@@ -1,6 +1,4 @@
 """Holds two strips: the input index and the C weights of each surviving column."""
-from collections.abc import Sequence
-
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from sparseloom.hw.array import STEP
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import write_signature
-from sparseloom.hw.memory import SimpleDualPort, block_count
+from sparseloom.hw.memory import SimpleDualPort
 from sparseloom.hw.weight_word import word_layout
 
 
@@ -30,8 +28,6 @@ class StripBuffer(wiring.Component):
         8 or 4.
     target : str
         Technology body of the memories.
-    bels : sequence of sequence of str
-        Places of the blocks of each memory of weights, see :class:`~.memory.SimpleDualPort`.
 
     Members
     -------
@@ -52,11 +48,9 @@ class StripBuffer(wiring.Component):
     WRITE_LATENCY = 2
 
     def __init__(self, *, depth: int, max_k: int, cols: int, w_delay: int,
-                 weight_bits: int = 8, target: str = "generic",
-                 bels: Sequence[Sequence[str]] = ()):
+                 weight_bits: int = 8, target: str = "generic"):
         self.depth, self.w_delay, self.target = depth, w_delay, target
         self.k_shape, self.w_shape = range(max_k), word_layout(cols, weight_bits)
-        self.bels = bels or [()] * cols
         super().__init__({
             "k_write": In(write_signature(depth, self.k_shape)),
             "w_write": In(write_signature(depth, self.w_shape)),
@@ -64,14 +58,6 @@ class StripBuffer(wiring.Component):
             "k": Out(self.k_shape),
             "w": Out(self.w_shape),
         })
-
-    @staticmethod
-    def blocks(*, depth: int, cols: int, weight_bits: int) -> list[tuple[tuple[int, int], int]]:
-        """First cell that each memory of weights feeds, and its DP16KD: a plan of ``bels``."""
-        shape = word_layout(cols, weight_bits)
-        bits = shape.elem_shape.width
-        return [((0, low), block_count(depth, bits * min(STEP, shape.length - low)))
-                for low in range(0, shape.length, STEP)]
 
     def elaborate(self, platform):
         m = Module()
@@ -104,7 +90,7 @@ class StripBuffer(wiring.Component):
             own = range(low, min(low + STEP, words))
             m.submodules[f"weights_{group}"] = memory = SimpleDualPort(
                 shape=data.ArrayLayout(self.w_shape.elem_shape, len(own)), depth=self.depth,
-                target=self.target, bels=self.bels[group])
+                target=self.target)
             fill(memory, self.w_write, Cat(self.w_write.data[word] for word in own), group)
             if group:
                 m.submodules[f"read_{group}"] = read = KeptRegister(len(addr), target=self.target)

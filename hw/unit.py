@@ -11,7 +11,7 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.counters import Counters
 from sparseloom.hw.drain import PARAM_BANKS, Drain, param_stride
 from sparseloom.hw.fault import Fault
-from sparseloom.hw.floorplan import place, place_blocks
+from sparseloom.hw.floorplan import place
 from sparseloom.hw.input_port import InputPort
 from sparseloom.hw.issue import Issue
 from sparseloom.hw.job_queue import JobQueue
@@ -43,8 +43,7 @@ class Unit(wiring.Component):
     ----------
     config : ArrayConfig
     floorplan : str, optional
-        Device on which the array's multipliers and the memories in front of them are placed; target
-        ``ecp5`` only.
+        Device on whose DSP blocks the array's multipliers are placed; target ``ecp5`` only.
 
     Members
     -------
@@ -57,7 +56,7 @@ class Unit(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig, *, floorplan: str | None = None):
-        self.config, self.floorplan = config, floorplan
+        self.config = config
         self.bels = None if floorplan is None else place(
             rows=config.rows, cols=word_count(config.cols, config.weight_bits), device=floorplan)
         beat = beat_layout(config.bus_bits)
@@ -89,18 +88,10 @@ class Unit(wiring.Component):
                                act_words=config.act_words, bus_bits=config.bus_bits)
         depth_strips = STRIP_BANKS * config.max_k
         depth_acts = ActLoader.HALVES * act_loader.half_words
-        strip_bels, act_bels = [], []
-        if self.floorplan is not None and self.bels is not None:
-            plan = [StripBuffer.blocks(depth=depth_strips, cols=cols,
-                                       weight_bits=config.weight_bits),
-                    ActBuffer.blocks(depth=depth_acts, rows=rows)]
-            found = place_blocks([*plan[0], *plan[1]], bels=self.bels, device=self.floorplan)
-            strip_bels, act_bels = found[:len(plan[0])], found[len(plan[0]):]
         strip_buffer = StripBuffer(depth=depth_strips, max_k=config.max_k, cols=cols,
                                    w_delay=ActBuffer.LATENCY, weight_bits=config.weight_bits,
-                                   target=target, bels=strip_bels)
-        act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target,
-                               bels=act_bels)
+                                   target=target)
+        act_buffer = ActBuffer(depth=depth_acts, max_k=config.max_k, rows=rows, target=target)
         params = SimpleDualPort(shape=ScaleParams, depth=PARAM_BANKS * param_stride(cols),
                                 target=target, distributed=0)
         walk = TileWalk(rows=rows, cols=cols, lanes=lanes, max_k=config.max_k,
@@ -185,7 +176,7 @@ class Unit(wiring.Component):
         m.d.comb += Cat(array.first, array.last).eq(markers)
 
         # Results.
-        offered, finished = Signal(), Signal()
+        offered, finished = result_port.offered, Signal()
         connect(m, drain.params, params.read)
         step = post.i.payload
         m.d.comb += [
@@ -202,7 +193,6 @@ class Unit(wiring.Component):
         assert JobQueue.SHOW_LATENCY <= ResultPort.OFFERED_APART
         m.d.sync += finished.eq(result_port.finished)
         m.d.comb += [
-            offered.eq(result_port.offered),
             self.results.payload.eq(result_port.o.payload),
             self.results.valid.eq(result_port.o.valid & ~dead),
             result_port.o.ready.eq(self.results.ready),

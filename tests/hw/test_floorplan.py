@@ -3,7 +3,7 @@ import re
 import pytest
 
 from sparseloom.hw.devices import DEVICES
-from sparseloom.hw.floorplan import place, place_blocks
+from sparseloom.hw.floorplan import place
 from sparseloom.model.errors import InputError
 
 
@@ -35,28 +35,6 @@ def test_neighbours_are_near():
         if col:
             left = at[row, col - 1]
             assert 0 < x - left[0] <= 11 and y == left[1]
-
-
-def test_memories_lie_together_and_near_the_cells_they_feed():
-    bels = place(rows=12, cols=12, device="85k")
-    memories = [*(((0, col), 3) for col in range(0, 12, 2)), *(((row, 0), 8) for row in range(12))]
-    found = place_blocks(memories, bels=bels, device="85k")
-    assert [len(blocks) for blocks in found] == [count for _, count in memories]
-    assert len({bel for blocks in found for bel in blocks}) == 6 * 3 + 12 * 8
-    for (cell, count), blocks in zip(memories, found, strict=True):
-        at = [tuple(map(int, re.findall(r"[XY](\d+)", bel))) for bel in blocks]
-        assert all(re.fullmatch(r"X\d+/Y\d+/EBR[0-3]", bel) for bel in blocks)
-        assert len({y for _, y in at}) == 1
-        x, y = map(int, re.findall(r"[XY](\d+)", bels[cell]))
-        assert max(abs(there[0] - x) + abs(there[1] - y) for there in at) <= (20 if count == 3
-                                                                               else 80)
-
-
-def test_memories_without_room_have_no_place():
-    bels = place(rows=2, cols=2, device="25k")
-    found = place_blocks([((0, 0), 20), ((1, 0), 20), ((0, 1), 20), ((1, 1), 0)], bels=bels,
-                         device="25k")
-    assert [len(blocks) for blocks in found] == [20, 20, 0, 0]
 
 
 def test_refuses():

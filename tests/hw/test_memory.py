@@ -86,15 +86,6 @@ def test_blocks_of_ecp5(depth, width, banks, count):
         assert text.count("DP16KD #(") == count
 
 
-def test_places_of_blocks():
-    """From the first bank's lowest bits on; the others have none."""
-    dut = SimpleDualPort(shape=16, depth=3072, target="ecp5", bels=["X4/Y22/EBR0", "X6/Y22/EBR1"])
-    text = verilog.convert(dut, emit_src=False)
-    assert text.count("DP16KD #(") == 3
-    assert text.count('BEL = "X4/Y22/EBR0"') == text.count('BEL = "X6/Y22/EBR1"') == 1
-    assert text.count("BEL = ") == 2
-
-
 def test_words_without_bits():
     dut = SimpleDualPort(shape=range(1), depth=4)
     text = verilog.convert(dut, emit_src=False)
