@@ -175,6 +175,7 @@ def fit(
     target: Target = DEFAULTS.target,
     seeds: Annotated[int, typer.Option(help="Runs of place and route, from seed 1 on.")] = 1,
     speed: Annotated[int, typer.Option(help=f"Speed grade: {choice(SPEEDS)}.")] = 6,
+    placer: Annotated[str, typer.Option(help="static, heap or sa.")] = "static",
     router: Annotated[str, typer.Option(help="router1 or router2.")] = "router2",
     freq: Annotated[float, typer.Option(help="MHz that place and route aims at.")] = 250.0,
     timeout: Annotated[float, typer.Option(
@@ -199,8 +200,8 @@ def fit(
     total = 1 + max(0, seeds) * (len(flow.STAGES) - 1)
     with shown_stages(Console(stderr=True), total) as begin:
         report = flow.fit(
-            config, device, seeds=seeds, speed=speed, router=router, freq_mhz=freq,
-            seconds=timeout, work=work,
+            config, device, seeds=seeds, speed=speed, placer=placer, router=router,
+            freq_mhz=freq, seconds=timeout, work=work,
             entered=lambda seed, stage: begin(f"seed {seed} of {seeds}: {stage}" if seed
                                               else f"{stage} {config.rows} × {config.cols}"))
     _show(report, fit_table(report), json_file)

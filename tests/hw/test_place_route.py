@@ -10,7 +10,7 @@ from sparseloom.hw.place_route import place_and_route
 from sparseloom.hw.synthesis import synthesise
 from tests.hw.small_design import SOURCES
 
-PLACED = "X13/Y13/MULT18_0"
+PLACED, PLACE = "X22/Y13/MULT18_0", (22, 13)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,8 @@ def netlist(tmp_path_factory):
 
 def run(synthesis, **changes):
     return place_and_route(synthesis, **{"device": DEVICES["25k"], "seed": 1, "speed": 6,
-                                         "router": "router2", "freq_mhz": 200.0, **changes})
+                                         "placer": "static", "router": "router2",
+                                         "freq_mhz": 200.0, **changes})
 
 
 def test_stages_clock_cells_and_a_second_time_for_nothing(netlist, monkeypatch):
@@ -49,8 +50,8 @@ def test_stages_clock_cells_and_a_second_time_for_nothing(netlist, monkeypatch):
     monkeypatch.setattr(module, "run_tool", refuse)
     again = run(netlist)
     assert again.cached and again.fmax_mhz == found.fmax_mhz
-    for changes in ({"seed": 3}, {"speed": 8}, {"router": "router1"}, {"freq_mhz": 100.0},
-                    {"device": DEVICES["85k"]}):
+    for changes in ({"seed": 3}, {"speed": 8}, {"router": "router1"}, {"placer": "heap"},
+                    {"freq_mhz": 100.0}, {"device": DEVICES["85k"]}):
         with pytest.raises(ToolError, match="ran"):
             run(netlist, **changes)
 
@@ -65,9 +66,12 @@ def test_a_bel_attribute_is_obeyed(tmp_path):
       always @* p = q;""")
     netlist = synthesise({**SOURCES, "sparseloom.v": here}, top="fit_wrapper", family="ecp5",
                          work=tmp_path)
-    found = run(netlist)
-    log = (found.folder / "nextpnr.log").read_text()
-    assert "Placed 1 cells based on constraints." in log
+    for placer in ("static", "heap"):
+        found = run(netlist, placer=placer)
+        report = json.loads((found.folder / "report.json").read_text())
+        places = {tuple(end["loc"]) for path in report["critical_paths"] for step in path["path"]
+                  for end in (step["from"], step["to"]) if end["cell"].endswith(".dsp")}
+        assert places == {PLACE}, placer
 
 
 def test_a_time_limit_is_one_line_with_the_log(netlist):
