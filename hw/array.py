@@ -137,9 +137,11 @@ class Array(wiring.Component):
             for c, word in enumerate(w):
                 m.submodules[f"cell_{r}_{c}"] = cell = make_cell(r, c)
                 if c % STEP == 0:
-                    markers = kept(markers, f"markers_{r}_{c}")
+                    before, markers = markers, kept(markers, f"markers_{r}_{c}")
                     if c:
                         x = handed_on(x, f"x_{r}_{c}")
+                else:       # it steers all bits of an adder, so each cell has one of its own
+                    markers = Cat(kept(before[:1], f"first_{r}_{c}"), markers[1:])
                 m.d.comb += [
                     cell.x.eq(x), cell.w.eq(word),
                     Cat(cell.first, cell.capture, cell.move).eq(markers),
