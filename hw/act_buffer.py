@@ -36,10 +36,13 @@ class ActBuffer(wiring.Component):
     Every row has a memory of its own with registers of its own in front, for an address that
     reaches all blocks of the buffer from one register takes too long, and a register behind, for
     half the blocks of a chip are not all near the array's edge. The read address moves down from
-    row to row, which makes the skew.
+    row to row, which makes the skew; that of a write comes to ``ROWS_TOGETHER`` rows by a register
+    of theirs.
     """
 
-    WRITE_LATENCY = KeptRegister.LATENCY + 1
+    ROWS_TOGETHER = 4
+
+    WRITE_LATENCY = 2 * KeptRegister.LATENCY + 1
 
     ADDRESS_LATENCY = 1 + KeptRegister.LATENCY
     """From base and index to the first row's memory: their sum, and the row's own address."""
@@ -66,12 +69,18 @@ class ActBuffer(wiring.Component):
                 shape=signed(8), depth=self.depth, target=self.target)
             m.submodules[f"read_{row}"] = read = KeptRegister(len(addr), target=self.target)
             m.submodules[f"write_{row}"] = write = KeptRegister(1 + len(addr), target=self.target)
+            if row % self.ROWS_TOGETHER == 0:
+                m.submodules[f"write_from_{row}"] = written_to = KeptRegister(
+                    1 + len(addr), target=self.target)
+                m.d.comb += written_to.i.eq(Cat(self.write.en, self.write.addr))
+            come = Signal(signed(8), name=f"come_{row}", reset_less=True)
             written = Signal(signed(8), name=f"written_{row}", reset_less=True)
             x_q = Signal(signed(8), name=f"x_{row}", reset_less=True)
-            m.d.sync += [written.eq(self.write.data[row]), x_q.eq(words.read.data)]
+            m.d.sync += [come.eq(self.write.data[row]), written.eq(come),
+                         x_q.eq(words.read.data)]
             m.d.comb += [
                 read.i.eq(read_addrs[row]), words.read.addr.eq(read.o),
-                write.i.eq(Cat(self.write.en, self.write.addr)),
+                write.i.eq(written_to.o),
                 Cat(words.write.en, words.write.addr).eq(write.o),
                 words.write.data.eq(written), self.x[row].eq(x_q),
             ]
