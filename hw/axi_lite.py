@@ -249,8 +249,10 @@ class AxiLiteRegisters(wiring.Component):
             with m.If(gather):
                 m.d.sync += value.eq(_any_of(words))
             values.append(value)
-        with m.If(gather):
-            m.d.sync += known.eq(Cat(choices).any())
+        # It follows the decoder, two cycles behind as the answer does, and rests with the address.
+        fours = [Cat(choices[low:low + 4]).any() for low in range(0, len(choices), 4)]
+        some = Signal(len(fours), reset_less=True)
+        m.d.sync += [some.eq(Cat(fours)), known.eq(some.any())]
         answer, is_there = Signal(DATA_BITS, reset_less=True), Signal()
         m.d.sync += [answer.eq(_any_of(values)), is_there.eq(there)]
         m.d.comb += bus.rdata.eq(answer)
