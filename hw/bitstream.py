@@ -9,7 +9,7 @@ from sparseloom.hw.errors import ToolError
 from sparseloom.hw.place_route import CHILD as NEXTPNR
 from sparseloom.hw.place_route import PACKAGE, TIME_LIMIT, nextpnr_version
 from sparseloom.hw.synthesis import CHILD as YOSYS
-from sparseloom.hw.synthesis import yosys_version
+from sparseloom.hw.synthesis import COMMANDS, SETTINGS, yosys_version
 from sparseloom.hw.tool import package_version, run_tool
 from sparseloom.model.errors import InputError
 from sparseloom.model.write import write_whole
@@ -84,7 +84,8 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
     floorplan = device if config.target == "ecp5" else None
     design = Ulx3s(Board(config, divisor=divisor, pll=pll, floorplan=floorplan))
     work = work.resolve()
-    plan = platform.prepare(design, NAME)
+    plan = platform.prepare(design, NAME, script_after_read="\n".join(SETTINGS["ecp5"]),
+                            synth_opts=COMMANDS["ecp5"].split(maxsplit=1)[1])
     try:
         work.mkdir(parents=True, exist_ok=True)
         for name in (f"{NAME}.il", f"{NAME}.ys", f"{NAME}.lpf"):
