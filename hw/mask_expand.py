@@ -1,9 +1,8 @@
 """Expands a strip's block bitmap and column masks into input indices."""
-from functools import reduce
+from functools import partial, reduce
 from itertools import combinations
-from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +11,10 @@ WINDOW = 4
 WINDOW_LOG = WINDOW.bit_length() - 1
 GROUP = 4
 """Bits of a mask that are emptied together."""
+
+Register = partial(Signal, reset_less=True)
+"""A signal that only ``start`` sets back: no gate in front of that for a reset."""
+
 
 class MaskExpand(wiring.Component):
     """From masks to the indices of the columns that survived, ascending, each once.
@@ -81,9 +84,10 @@ class MaskExpand(wiring.Component):
         q_log, group = q.bit_length() - 1, min(q, GROUP)
         groups = q // group
 
-        # Start, sampled. ``last`` is the last input: its block, the window of that, and so on.
-        start, running = Signal(), Signal(3)
-        last = Signal(range(max(self.max_k, 2)), reset_less=True)
+        # Start, sampled; a reset is one. ``last`` is the last input: its block, the window of that,
+        # and so on.
+        start, running = Signal(init=1), Register(3)
+        last = Register(range(max(self.max_k, 2)))
         last_input, last_place = last[:q_log], last[q_log:][:WINDOW_LOG]
         last_window = last[q_log + WINDOW_LOG:]
         m.d.sync += [start.eq(self.start), running.eq(Cat(running[0], running))]
@@ -94,13 +98,13 @@ class MaskExpand(wiring.Component):
         # word, which stays at the input until then.
         windows = self.beat_bits // WINDOW
         parts = -(-windows // WINDOW)
-        at = Signal(range(-(-max_blocks // WINDOW) + 1))
-        at_end, ended, closing = Signal(), Signal(), Signal()   # this is, was the last window
-        part, inside = Signal(WINDOW * WINDOW, reset_less=True), Signal(WINDOW)
-        window = Signal(WINDOW)
-        next_window, next_inside = Signal(WINDOW), Signal(WINDOW)
-        next_number, next_single = Signal.like(at), Signal()
-        there, has_next, had_next, fill, pop = Signal(), Signal(), Signal(), Signal(), Signal()
+        at = Register(range(-(-max_blocks // WINDOW) + 1))
+        at_end, ended, closing = Register(), Register(), Register()   # this is, was the last window
+        part, inside = Register(WINDOW * WINDOW), Register(WINDOW)
+        window = Register(WINDOW)
+        next_window, next_inside = Register(WINDOW), Register(WINDOW)
+        next_single = Register()
+        there, has_next, had_next, fill, pop = Register(), Register(), Register(), Register(), Register()
         place = at[:(windows - 1).bit_length()]
         m.d.comb += [
             window.eq(part.word_select(place[:WINDOW_LOG], WINDOW)),
@@ -117,15 +121,15 @@ class MaskExpand(wiring.Component):
         ]
         with m.If(~has_next):
             m.d.sync += [next_window.eq(window), next_inside.eq(inside),
-                         next_number.eq(at), next_single.eq(~inside[1])]
+                         next_single.eq(~inside[1])]
         with m.If(fill):
             m.d.sync += [at.eq(at + 1), ended.eq(at_end)]
 
         # Bits of the bitmap behind the last block, in its word.
         last_bit = last[q_log:][:(self.beat_bits - 1).bit_length()]
         last_place_of_word = last_bit[WINDOW_LOG:]
-        set_windows, behind = Signal(windows - 1, reset_less=True), Signal(-(-windows // 4))
-        within, left_over = Signal(), Signal()
+        set_windows, behind = Register(windows - 1), Register(-(-windows // 4))
+        within, left_over = Register(), Register()
         m.d.sync += [
             set_windows.eq(Cat(self.bitmap.payload.word_select(i, WINDOW).any()
                                for i in range(1, windows))),
@@ -138,13 +142,15 @@ class MaskExpand(wiring.Component):
         ]
 
         # The scan: a block of the window a cycle; ``low`` while at most one is left in it.
-        present, absent = Signal(WINDOW), Signal(WINDOW)
-        number, place_in, low = Signal.like(at), Signal(WINDOW_LOG), Signal(init=1)
-        has_first, has_ahead = Signal(), Signal()
-        free, take, advance, refill = Signal(init=1), Signal(), Signal(), Signal()
+        present, absent = Register(WINDOW), Register(WINDOW)
+        number, place_in, low = Register(len(at), init=-1), Register(WINDOW_LOG), Register(init=1)
+        has_first, has_ahead = Register(), Register()
+        take, advance, refill = Register(), Register(), Register()
+        # The same twice, for gates and for enables; inverted, or synthesis makes one net of them.
+        free, busy = Register(init=1), Register()
         m.d.comb += [
-            take.eq(present[0] & has_first & free),
-            advance.eq(~present[0] | (has_first & free)),
+            take.eq(present[0] & has_first & ~busy),
+            advance.eq(~present[0] | (has_first & ~busy)),
             refill.eq(has_next & low),
         ]
         with m.If(advance):
@@ -152,134 +158,162 @@ class MaskExpand(wiring.Component):
                 present.eq(Mux(refill, next_window & next_inside, present >> 1)),
                 absent.eq(Mux(refill, ~next_window & next_inside, absent >> 1)),
                 low.eq(Mux(refill, next_single, ~(present[2] | absent[2]))),
-                place_in.eq(Mux(refill, 0, place_in + 1)),
+                place_in.eq(Mux(refill, 0, place_in + 1)), number.eq(number + refill),
             ]
-            with m.If(refill):
-                m.d.sync += number.eq(next_number)
         m.d.sync += has_next.eq((has_next & ~(low & advance)) | fill)
 
         # Masks on their way: three registers behind the word at the input. Of the second one it is
-        # known which groups of bits have any, and which several; of the third one, which group is
-        # the first with any, which the second, and what follows.
+        # known which groups of bits have any, and which several; of the third one, what the first
+        # and the second group with any hold, and which follow. All three move with the take; else
+        # each if one from it on is empty.
         mask_count = self.beat_bits // q
-        mask_at, mask_pop, mask_there = Signal(range(mask_count)), Signal(), Signal()
-        fetched, ahead = Signal(q, reset_less=True), Signal(q, reset_less=True)
-        ahead_any = Signal(groups, reset_less=True)
-        ahead_several = Signal(groups, reset_less=True)
-        has_fetched = Signal()
-        first_free, ahead_free, fetched_free = Signal(), Signal(), Signal()
+        mask_pop, mask_there, mask_moves = Register(), Register(), Register()
+        mask_at = Register(range(mask_count))
+        mask_not_at = Register(len(mask_at), init=-1)     # its twin, for half of the bits
+        fetched, ahead = Register(q), Register(q)
+        ahead_any, ahead_several = Register(groups), Register(groups)
+        has_fetched, all_there = Register(), Register()
+        leaves, first_free, ahead_free, fetched_free = Register(), Register(), Register(), Register()
         m.d.comb += [
             mask_there.eq(self.masks.valid & running[2] & ~mask_pop),
-            first_free.eq(~has_first | (present[0] & free)),
-            ahead_free.eq(~has_ahead | first_free),
-            fetched_free.eq(~has_fetched | ahead_free),
+            leaves.eq(present[0] & ~busy),
+            first_free.eq(~has_first | leaves),
+            ahead_free.eq(~has_first | ~has_ahead | leaves),
+            fetched_free.eq(~all_there | leaves),
+            mask_moves.eq(fetched_free & mask_there),
             self.masks.ready.eq(mask_pop),
         ]
-        m.d.sync += mask_pop.eq(fetched_free & mask_there & (mask_at == mask_count - 1))
+        m.d.sync += [
+            mask_pop.eq(mask_moves & (mask_at == mask_count - 1)),
+            all_there.eq(Mux(first_free, has_ahead & has_fetched & mask_there,
+                             (has_ahead & has_fetched)
+                             | ((has_ahead | has_fetched) & mask_there))),
+        ]
+        choices = [self.masks.payload.word_select(at, q) for at in (mask_at, ~mask_not_at)]
         with m.If(fetched_free):
-            m.d.sync += [fetched.eq(self.masks.payload.word_select(mask_at, q)),
+            m.d.sync += [fetched.eq(Cat(choices[0][:q // 2], choices[1][q // 2:])),
                          has_fetched.eq(mask_there)]
-            with m.If(mask_there):
-                m.d.sync += mask_at.eq(Mux(mask_at == mask_count - 1, 0, mask_at + 1))
+        with m.If(mask_moves):
+            following = Signal.like(mask_at)
+            m.d.comb += following.eq(Mux(mask_at == mask_count - 1, 0, mask_at + 1))
+            m.d.sync += [mask_at.eq(following), mask_not_at.eq(~following)]
         with m.If(ahead_free):
             m.d.sync += [
                 ahead.eq(fetched), has_ahead.eq(has_fetched),
                 ahead_any.eq(Cat(bits.any() for bits in _parts(fetched, group))),
                 ahead_several.eq(Cat(_at_least(bits, 2) for bits in _parts(fetched, group))),
             ]
-        lowest = _lowest(ahead_any)
-        others = ahead_any & ~lowest
-        second = _lowest(others)
-        mask = Signal(q, reset_less=True)
-        mask_several = Signal(groups, reset_less=True)
-        group_second, group_rest = Signal(groups), Signal(groups)
-        first_bits = Signal(group, reset_less=True)
-        first_group = Signal(range(max(groups, 2)), reset_less=True)
-        not_only, not_single = Signal(reset_less=True), Signal(reset_less=True)
-        has_second, has_rest = Signal(), Signal()
+        # Behind a group with any, one with any is not the first; behind two, neither the second.
+        behind_one = Cat(ahead_any[i] & ahead_any[:i].any() for i in range(1, groups))
+        behind_two = Cat(ahead_any[i] & _at_least(ahead_any[:i], 2) for i in range(2, groups))
+        numbers = [Const(number, range(max(groups, 2))) for number in range(groups)]
+        rest, rest_several = Register(max(q - 2 * group, 0)), Register(len(behind_two))
+        group_rest = Register(len(behind_two))
+        first_bits, second_bits = Register(group), Register(group)
+        first_group, second_group = Register(range(max(groups, 2))), Register(range(max(groups, 2)))
+        second_several = Register()
+        not_only, not_single, only_second = Register(), Register(), Register()
+        has_second, has_rest = Register(), Register()
+        first_several = _first(ahead_any, [*ahead_several])
         with m.If(first_free):
             m.d.sync += [
-                has_first.eq(has_ahead), mask.eq(ahead), mask_several.eq(ahead_several),
-                first_bits.eq(_selected(lowest, _parts(ahead, group))),
-                first_group.eq(_encoded(lowest)),
-                group_second.eq(second), group_rest.eq(others & ~second),
+                has_first.eq(has_ahead),
+                first_bits.eq(_first(ahead_any, _parts(ahead, group))),
+                first_group.eq(_first(ahead_any, numbers)),
+                second_bits.eq(_first(behind_one, _parts(ahead, group)[1:])),
+                second_group.eq(_first(behind_one, numbers[1:])),
+                second_several.eq(_first(behind_one, [*ahead_several[1:]])),
+                rest.eq(ahead[2 * group:]), rest_several.eq(ahead_several[2:]),
+                group_rest.eq(behind_two),
                 not_only.eq(ahead_several.any() | _at_least(ahead_any, 2)),
-                not_single.eq((lowest & ahead_several).any()),
+                not_single.eq(first_several),
+                only_second.eq(_at_least(ahead_any, 2) & ~first_several),
                 has_second.eq(_at_least(ahead_any, 2)), has_rest.eq(_at_least(ahead_any, 3)),
             ]
 
-        # Out of the mask that was taken an index a cycle: the bits of a group, then the next group
-        # with any, ``ready``. ``leave`` while the group has at most one bit, ``free`` while that is
-        # the mask's last: then nothing is ready, and a sum of both will do.
-        now, now_group = Signal(group), Signal.like(first_group, reset_less=True)
-        taken, taken_several = Signal(q, reset_less=True), Signal(groups, reset_less=True)
-        ready, waiting = Signal(groups), Signal(groups)
-        some_ready, some_waiting = Signal(), Signal()
-        block = Signal(range(max(max_blocks, 2)), reset_less=True)
-        is_last, leave, took = Signal(reset_less=True), Signal(init=1), Signal()
-        first_waiting = _lowest(waiting)
-        ready_bits, ready_several = Signal(group), Signal()
-        m.d.comb += [
-            ready_bits.eq(_selected(ready, _parts(taken, group)) & leave.replicate(group)),
-            ready_several.eq((ready & taken_several).any() & leave),
-        ]
+        # Out of the mask that was taken an index a cycle: the bits of a group, then those of the
+        # next group with any, if there is some. ``leave`` while the group has at most one bit:
+        # then the next one ``follows``, or the mask is through, ``free``. What is at hand while it
+        # is free is right if the mask is taken.
+        now, now_group = Register(group), Signal.like(first_group)
+        next_bits, next_group, next_several = Register(group), Signal.like(first_group), Register()
+        taken, taken_several = Signal.like(rest), Signal.like(rest_several)
+        waiting = Signal.like(group_rest)
+        some_next, some_waiting = Register(), Register()
+        block = Register(range(max(max_blocks, 2)))
+        is_last, leave, follows, took = Register(), Register(init=1), Register(), Register()
+        stays, comes, keeps = Register(), Register(), Register()
 
         def begun(value):
             return value & take.replicate(len(value))
 
+        m.d.comb += [
+            stays.eq(_at_least(now, 3) | (follows & next_several)),
+            comes.eq(Mux(follows, some_waiting, some_next)),
+            keeps.eq(begun(not_only) | stays | comes),
+        ]
         m.d.sync += [
-            now.eq(begun(first_bits) | (now & ~_lowest(now)) | ready_bits),
-            leave.eq(~(begun(not_single) | _at_least(now, 3) | ready_several)),
-            free.eq(~(begun(not_only) | _at_least(now, 3) | ready_several
-                      | Mux(leave, some_waiting, some_ready))),
-            ready.eq(begun(group_second) | Mux(leave, first_waiting, ready)),
-            waiting.eq(begun(group_rest) | (waiting & ~(first_waiting & leave.replicate(groups)))),
-            some_ready.eq(begun(has_second) | Mux(leave, some_waiting, some_ready)),
-            some_waiting.eq(begun(has_rest) | Mux(leave, _at_least(waiting, 2), some_waiting)),
+            now.eq(begun(first_bits) | (now & ~_lowest(now))
+                   | (next_bits & follows.replicate(group))),
+            leave.eq(~(begun(not_single) | stays)),
+            follows.eq(begun(only_second) | (comes & ~stays)),
+            free.eq(~keeps), busy.eq(keeps),
+            some_next.eq(begun(has_second) | comes),
+            some_waiting.eq(begun(has_rest) | Mux(follows, _at_least(waiting, 2), some_waiting)),
             took.eq(take),
         ]
         with m.If(leave):
-            m.d.sync += now_group.eq(Mux(free, first_group, _encoded(ready)))
+            m.d.sync += [
+                now_group.eq(Mux(free, first_group, next_group)),
+                next_bits.eq(Mux(free, second_bits, _first(waiting, _parts(taken, group), group))),
+                next_group.eq(Mux(free, second_group, _first(waiting, numbers[2:]))),
+                next_several.eq(Mux(free, second_several, _first(waiting, [*taken_several]))),
+                waiting.eq(Mux(free, group_rest, waiting & ~_lowest(waiting))),
+            ]
         with m.If(free):
-            m.d.sync += [taken.eq(mask), taken_several.eq(mask_several),
+            m.d.sync += [taken.eq(rest), taken_several.eq(rest_several),
                          block.eq(Cat(place_in, number)), is_last.eq(ended & ~has_next & low)]
+        blocks = Signal.like(self.blocks, reset_less=True)
         with m.If(took):
-            m.d.sync += self.blocks.eq(self.blocks + 1)
+            m.d.sync += blocks.eq(blocks + 1)
 
-        found = Signal()
+        found, valid = Register(), Register()
         group_log = (group - 1).bit_length()
-        k = Signal(max(len(self.k), group_log, 1), reset_less=True)
+        k, k_q = Register(max(len(self.k), group_log, 1)), Signal.like(self.k, reset_less=True)
         index = Cat(_encoded(_lowest(now))[:group_log], now_group[:q_log - group_log])
-        above, at_last = Signal(reset_less=True), Signal(reset_less=True)   # the last group of all
+        above, at_last = Register(), Register()     # the last group of all
         m.d.sync += [
             found.eq(now.any()), k.eq(Cat(index, block)),
             above.eq(is_last & (index[group_log:] > last_input[group_log:])),
             at_last.eq(is_last & (index[group_log:] == last_input[group_log:])),
         ]
-        beyond, outside = Signal(), Signal()
+        beyond, outside, out_of_range = Register(), Register(), Register()
         m.d.comb += outside.eq(above | (at_last & (k[:group_log] > last_input[:group_log])))
-        m.d.sync += [self.valid.eq(found & ~outside), self.k.eq(k), beyond.eq(found & outside)]
+        m.d.sync += [valid.eq(found & ~outside), k_q.eq(k), beyond.eq(found & outside)]
         with m.If(beyond | left_over):
-            m.d.sync += self.out_of_range.eq(1)
+            m.d.sync += out_of_range.eq(1)
 
-        over = Signal()
+        over, done, starved = Register(), Register(), Register()
         m.d.sync += [
-            over.eq(ended & ~has_next & ~present[0] & ~absent[0]), self.done.eq(over & ~found),
-            self.starved.eq(present[0] & ~has_first & ~has_ahead & ~has_fetched
-                            & ~self.masks.valid),
+            over.eq(ended & ~has_next & ~present[0] & ~absent[0]), done.eq(over & ~found),
+            starved.eq(present[0] & ~has_first & ~has_ahead & ~has_fetched & ~self.masks.valid),
         ]
         with m.If(start):
             m.d.sync += [
                 running.eq(1), at.eq(0), ended.eq(0), closing.eq(0), pop.eq(0), has_next.eq(0),
-                there.eq(0), has_fetched.eq(0),
+                there.eq(0), has_fetched.eq(0), all_there.eq(0),
                 behind.eq(0), within.eq(0), left_over.eq(0),
-                present.eq(0), absent.eq(0), low.eq(1), has_first.eq(0), has_ahead.eq(0),
-                mask_at.eq(0), mask_pop.eq(0),
-                now.eq(0), ready.eq(0), waiting.eq(0), some_ready.eq(0), some_waiting.eq(0),
-                leave.eq(1), free.eq(1), found.eq(0), self.valid.eq(0), beyond.eq(0),
-                over.eq(0), self.done.eq(0), self.starved.eq(0),
-                self.blocks.eq(0), took.eq(0), self.out_of_range.eq(0),
+                present.eq(0), absent.eq(0), low.eq(1), number.eq(-1), has_first.eq(0),
+                has_ahead.eq(0), mask_at.eq(0), mask_not_at.eq(-1), mask_pop.eq(0),
+                now.eq(0), some_next.eq(0), some_waiting.eq(0),
+                leave.eq(1), free.eq(1), busy.eq(0), follows.eq(0), found.eq(0), valid.eq(0),
+                beyond.eq(0), over.eq(0), done.eq(0), starved.eq(0),
+                blocks.eq(0), took.eq(0), out_of_range.eq(0),
             ]
+        m.d.comb += [
+            self.valid.eq(valid), self.k.eq(k_q), self.blocks.eq(blocks),
+            self.out_of_range.eq(out_of_range), self.starved.eq(starved), self.done.eq(done),
+        ]
         return m
 
 
@@ -297,10 +331,13 @@ def _encoded(one_hot: Value) -> Value:
                for bit in range(max((len(one_hot) - 1).bit_length(), 1)))
 
 
-def _selected(one_hot: Value, values: list[Value]) -> Value:
-    """The one of ``values`` that is pointed at, or zero."""
-    return reduce(or_, (value & one_hot[i].replicate(len(value))
-                        for i, value in enumerate(values)))
+def _first(flags: Value, values: list[Value], width: int = 1) -> Value:
+    """The value of the lowest flag that is set; of the last one if none is, or zero of ``width``.
+    """
+    if not values:
+        return Const(0, width)
+    return reduce(lambda chosen, pair: Mux(pair[0], pair[1], chosen),
+                  reversed(list(zip(flags, values[:-1], strict=False))), values[-1])
 
 
 def _at_least(flags: Value, number: int) -> Value:
