@@ -101,10 +101,11 @@ class MaskExpand(wiring.Component):
         at = Register(range(-(-max_blocks // WINDOW) + 1))
         at_end, ended, closing = Register(), Register(), Register()   # this is, was the last window
         part, inside = Register(WINDOW * WINDOW), Register(WINDOW)
-        window = Register(WINDOW)
+        window = Signal(WINDOW)
         next_window, next_inside = Register(WINDOW), Register(WINDOW)
         next_single = Register()
-        there, has_next, had_next, fill, pop = Register(), Register(), Register(), Register(), Register()
+        there, has_next, had_next, pop = Register(), Register(), Register(), Register()
+        fill = Signal()
         place = at[:(windows - 1).bit_length()]
         m.d.comb += [
             window.eq(part.word_select(place[:WINDOW_LOG], WINDOW)),
@@ -145,7 +146,7 @@ class MaskExpand(wiring.Component):
         present, absent = Register(WINDOW), Register(WINDOW)
         number, place_in, low = Register(len(at), init=-1), Register(WINDOW_LOG), Register(init=1)
         has_first, has_ahead = Register(), Register()
-        take, advance, refill = Register(), Register(), Register()
+        take, advance, refill = Signal(), Signal(), Signal()
         # The same twice, for gates and for enables; inverted, or synthesis makes one net of them.
         free, busy = Register(init=1), Register()
         m.d.comb += [
@@ -167,13 +168,13 @@ class MaskExpand(wiring.Component):
         # and the second group with any hold, and which follow. All three move with the take; else
         # each if one from it on is empty.
         mask_count = self.beat_bits // q
-        mask_pop, mask_there, mask_moves = Register(), Register(), Register()
+        mask_pop, mask_there, mask_moves = Register(), Signal(), Signal()
         mask_at = Register(range(mask_count))
         mask_not_at = Register(len(mask_at), init=-1)     # its twin, for half of the bits
         fetched, ahead = Register(q), Register(q)
         ahead_any, ahead_several = Register(groups), Register(groups)
         has_fetched, all_there = Register(), Register()
-        leaves, first_free, ahead_free, fetched_free = Register(), Register(), Register(), Register()
+        leaves, first_free, ahead_free, fetched_free = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             mask_there.eq(self.masks.valid & running[2] & ~mask_pop),
             leaves.eq(present[0] & ~busy),
@@ -194,7 +195,7 @@ class MaskExpand(wiring.Component):
             m.d.sync += [fetched.eq(Cat(choices[0][:q // 2], choices[1][q // 2:])),
                          has_fetched.eq(mask_there)]
         with m.If(mask_moves):
-            following = Signal.like(mask_at)
+            following = Signal.like(mask_at, name="following")
             m.d.comb += following.eq(Mux(mask_at == mask_count - 1, 0, mask_at + 1))
             m.d.sync += [mask_at.eq(following), mask_not_at.eq(~following)]
         with m.If(ahead_free):
@@ -206,7 +207,6 @@ class MaskExpand(wiring.Component):
         # Behind a group with any, one with any is not the first; behind two, neither the second.
         behind_one = Cat(ahead_any[i] & ahead_any[:i].any() for i in range(1, groups))
         behind_two = Cat(ahead_any[i] & _at_least(ahead_any[:i], 2) for i in range(2, groups))
-        numbers = [Const(number, range(max(groups, 2))) for number in range(groups)]
         rest, rest_several = Register(max(q - 2 * group, 0)), Register(len(behind_two))
         group_rest = Register(len(behind_two))
         first_bits, second_bits = Register(group), Register(group)
@@ -219,9 +219,9 @@ class MaskExpand(wiring.Component):
             m.d.sync += [
                 has_first.eq(has_ahead),
                 first_bits.eq(_first(ahead_any, _parts(ahead, group))),
-                first_group.eq(_first(ahead_any, numbers)),
+                first_group.eq(_encoded(_lowest(ahead_any))),
                 second_bits.eq(_first(behind_one, _parts(ahead, group)[1:])),
-                second_group.eq(_first(behind_one, numbers[1:])),
+                second_group.eq(_encoded(Cat(0, _lowest(behind_one)))),
                 second_several.eq(_first(behind_one, [*ahead_several[1:]])),
                 rest.eq(ahead[2 * group:]), rest_several.eq(ahead_several[2:]),
                 group_rest.eq(behind_two),
@@ -242,7 +242,7 @@ class MaskExpand(wiring.Component):
         some_next, some_waiting = Register(), Register()
         block = Register(range(max(max_blocks, 2)))
         is_last, leave, follows, took = Register(), Register(init=1), Register(), Register()
-        stays, comes, keeps = Register(), Register(), Register()
+        stays, comes, keeps = Signal(), Signal(), Signal()
 
         def begun(value):
             return value & take.replicate(len(value))
@@ -266,9 +266,11 @@ class MaskExpand(wiring.Component):
             m.d.sync += [
                 now_group.eq(Mux(free, first_group, next_group)),
                 next_bits.eq(Mux(free, second_bits, _first(waiting, _parts(taken, group), group))),
-                next_group.eq(Mux(free, second_group, _first(waiting, numbers[2:]))),
+                next_group.eq(Mux(free, second_group,
+                                  _encoded(Cat(0, 0, _lowest(waiting))))),
                 next_several.eq(Mux(free, second_several, _first(waiting, [*taken_several]))),
-                waiting.eq(Mux(free, group_rest, waiting & ~_lowest(waiting))),
+                waiting.eq((group_rest & free.replicate(len(waiting)))
+                           | (waiting & ~_lowest(waiting) & busy.replicate(len(waiting)))),
             ]
         with m.If(free):
             m.d.sync += [taken.eq(rest), taken_several.eq(rest_several),
@@ -287,7 +289,7 @@ class MaskExpand(wiring.Component):
             above.eq(is_last & (index[group_log:] > last_input[group_log:])),
             at_last.eq(is_last & (index[group_log:] == last_input[group_log:])),
         ]
-        beyond, outside, out_of_range = Register(), Register(), Register()
+        beyond, outside, out_of_range = Register(), Signal(), Register()
         m.d.comb += outside.eq(above | (at_last & (k[:group_log] > last_input[:group_log])))
         m.d.sync += [valid.eq(found & ~outside), k_q.eq(k), beyond.eq(found & outside)]
         with m.If(beyond | left_over):

@@ -1,5 +1,5 @@
 """Loads the weight stream: checks each packet, expands its masks, fills the strip buffer."""
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, ValueLike, signed
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ UNIT_BITS = 8 * spec.ALIGN_BYTES
 CRC_BITS = dict(spec.TRAILER)["crc"]
 PARAM_BYTES = sum(bits for _, bits in spec.OUTPUT_PARAMS) // 8
 STRIP_BANKS = 2
+LUT_INPUTS = 4
 
 
 class StripLoader(wiring.Component):
@@ -116,8 +117,7 @@ class StripLoader(wiring.Component):
         begin = Signal()
 
         # The door. What is taken lands in a register with its place in the packet; nothing behind
-        # it hears of a beat sooner. Header and trailer are looked at in another one, where no beat
-        # ever waits; the CRC has it too.
+        # it hears of a beat sooner, but the CRC, which has another one, where no beat ever waits.
         beat = data.StructLayout({"data": bits, "keep": bus_bytes, "last": 1, "end": 1})
         place = data.StructLayout({
             "header": unit_beats, "bitmap": 1, "masks": 1, "weights": 1, "params": 1, "table": 1,
@@ -125,7 +125,6 @@ class StripLoader(wiring.Component):
         arrived, arrived_at = Signal(beat), Signal(place)
         word, word_at = Signal(beat, reset_less=True), Signal(place)
         seen = Signal(bits, reset_less=True)
-        seen_header, seen_trailer = Signal(unit_beats), Signal(unit_beats)
         ready, taken, hold, ended = Signal(), Signal(), Signal(), Signal()
         last_bitmap, last_masks, last_weights, last_fixed = (
             Signal(name=f"last_{name}") for name in ("bitmap", "masks", "weights", "fixed"))
@@ -138,8 +137,7 @@ class StripLoader(wiring.Component):
             arrived_at.eq(sections & taken.replicate(len(sections))),
             self.i.ready.eq(ready),
         ]
-        m.d.sync += [seen.eq(self.i.p.data), seen_header.eq(arrived_at.header),
-                     seen_trailer.eq(arrived_at.trailer)]
+        m.d.sync += seen.eq(self.i.p.data)
         with m.If(~hold):
             m.d.sync += [word.eq(arrived), word_at.eq(arrived_at)]
         if bus_bytes > min(self.column_bytes, PARAM_BYTES):     # else only a table's beats wait
@@ -180,10 +178,9 @@ class StripLoader(wiring.Component):
         hit, told = Signal(3), Signal()             # a mistake is on its way, or was told
         right = Signal()            # no mistake up to a packet's end: another one may come
         job_there, fits, begun = Signal(), Signal(), Signal()
-        strip_done, strip_done_q = Signal(), Signal()
+        strip_done, table_done, strip_done_q = Signal(), Signal(), Signal()     # ... of its kind
         starts = Signal()           # a job
         m.d.comb += [
-            strip_done.eq(done & ~table_due),
             loaded_next.eq(counted(loaded, strip_done, self.release)),
             begin.eq(wait & job_there & fits), starts.eq(wait & self.stage.valid & fresh),
             self.stage.next.eq(done & final),
@@ -191,7 +188,7 @@ class StripLoader(wiring.Component):
         m.d.sync += [
             first.eq(fresh), inputs.eq(job.inputs), tag.eq(job.tag),
             job_there.eq(self.stage.valid & ~fresh & ~self.stage.next),
-            fits.eq(Mux(table_due & ~done, self.lut_free, ~loaded_next[-1])),
+            fits.eq(Mux(table_due & ~table_done, self.lut_free, ~loaded_next[-1])),
             loaded.eq(loaded_next), begun.eq(begin),
             final.eq(~table_due & beyond[-1]), strip_done_q.eq(strip_done),
             on.eq((on & ~begun & ~starts) | strip_done),
@@ -220,21 +217,25 @@ class StripLoader(wiring.Component):
         kept = {name: Signal(Header[name].width, name=name, reset_less=True)
                 for name in ("columns", "blocks")}
         columns, blocks = kept["columns"], kept["blocks"]
-        differs = {}
+        # A look-up table for each few bits, then one for those of a field.
+        differs, header_at = {}, Signal(unit_beats)
+        m.d.sync += header_at.eq(word_at.header)
         for name in (*due, *kept):
             number, start = divmod(Header[name].offset, bits)
-            value = seen[start:start + Header[name].width]
-            with m.If(seen_header[number]):
-                if name in kept:
+            value = word.data[start:start + Header[name].width]
+            if name in kept:
+                with m.If(word_at.header[number]):
                     m.d.sync += kept[name].eq(value)
-                else:
-                    differs[name] = Signal(len(value) // 8, name=f"{name}_differs",
-                                           reset_less=True)
-                    other = Signal.like(value, name=f"{name}_due")
-                    m.d.comb += other.eq(due[name])
-                    m.d.sync += differs[name].eq(Cat(
-                        (value ^ other).word_select(byte, 8).any()
-                        for byte in range(len(value) // 8)))
+                continue
+            few = LUT_INPUTS if isinstance(due[name], int) else LUT_INPUTS // 2
+            unlike = Signal(len(value) // few, name=f"{name}_unlike", reset_less=True)
+            differs[name] = Signal(-(-len(unlike) // LUT_INPUTS), name=f"{name}_differs",
+                                   reset_less=True)
+            other = Signal.like(value, name=f"{name}_due")
+            m.d.comb += other.eq(due[name])
+            m.d.sync += unlike.eq(_any_of(value ^ other, few))
+            with m.If(header_at[number]):
+                m.d.sync += differs[name].eq(_any_of(unlike, LUT_INPUTS))
         empty, no_masks, judge = Signal(reset_less=True), Signal(reset_less=True), Signal()
         too_many = Signal(5, reset_less=True)
         size_bits, count_bits = len(inputs), len(job_blocks)
@@ -278,8 +279,8 @@ class StripLoader(wiring.Component):
                 max(param_units, table_units))
 
         # From section to section: where a beat taken now leads is known before one is there.
+        # (A header with masks and no columns is a mistake: where that packet goes tells nobody.)
         leaves_masks, leaves_bitmap = at_masks & last_masks, at_bitmap & last_bitmap
-        to_weights = leaves_masks | (leaves_bitmap & no_masks)
         leaves_fixed = (at_params | at_table) & last_fixed
 
         def follow(at, leaves: ValueLike, comes: ValueLike, other: ValueLike = 0):
@@ -291,8 +292,9 @@ class StripLoader(wiring.Component):
             follow(at, 1, comes)
         follow(at_bitmap, last_bitmap, 0, at_check[1] & ~table_due)
         follow(at_masks, last_masks, leaves_bitmap & ~no_masks)
-        follow(at_weights, last_weights, to_weights & ~empty)
-        follow(at_params, last_fixed, (at_weights & last_weights) | (to_weights & empty))
+        follow(at_weights, last_weights, leaves_masks | (leaves_bitmap & no_masks & ~empty))
+        follow(at_params, last_fixed, (at_weights & last_weights)
+               | (leaves_bitmap & no_masks & empty))
         follow(at_table, last_fixed, 0, at_check[1] & table_due)
         for at, comes in zip(at_trailer, Cat(leaves_fixed, at_trailer[:-1]), strict=True):
             follow(at, 1, comes)
@@ -363,7 +365,7 @@ class StripLoader(wiring.Component):
             m.d.sync += [k_count.eq(k_count + 1), surplus.eq(surplus | k_full)]
         for left, moves in ((k_left, k_valid), (w_left, self.w_write.en)):
             with m.If(judge):
-                m.d.sync += left.eq(last_column & (~empty).replicate(len(last_column)))
+                m.d.sync += left.eq(Mux(table_due, -1, Mux(empty, 0, last_column)))
             with m.Elif(moves):
                 m.d.sync += left.eq(left - 1)
 
@@ -398,69 +400,87 @@ class StripLoader(wiring.Component):
             ]
         param_count, params_full = Signal(range(self.cols)), Signal()
         param_taken, param_taken_q = Signal(), Signal()
-        bad_param, bad_scale, bad_byte = Signal(), Signal(reset_less=True), Signal(reset_less=True)
+        param_at, param_q = Signal.like(self.param_write.addr), Signal(ScaleParams, reset_less=True)
+        bad_param, bad_scale = Signal(), Signal(4, reset_less=True)
+        bad_byte = Signal(-(-len(scale.reserved) // LUT_INPUTS), reset_less=True)
         m.d.comb += [
             param_taken.eq(param_valid & ~params_full),
-            self.param_write.en.eq(param_taken),
-            self.param_write.addr.eq(Cat(param_count[:(self.cols - 1).bit_length()], param_bank)),
-            self.param_write.data.bias.eq(scale.bias),
-            self.param_write.data.mult.eq(scale.mult),
-            self.param_write.data.shift.eq(scale.shift),
+            self.param_write.en.eq(param_taken_q), self.param_write.addr.eq(param_at),
+            self.param_write.data.eq(param_q),
         ]
+        over = spec.SHIFT_MAX + 1
+        assert spec.MULT_MIN.bit_count() == spec.SHIFT_MIN == 1
+        assert not over % 16
         m.d.sync += [
             param_taken_q.eq(param_taken),
-            bad_byte.eq(scale.reserved != 0),
-            bad_scale.eq((scale.mult < spec.MULT_MIN) | (scale.shift < spec.SHIFT_MIN)
-                         | (scale.shift > spec.SHIFT_MAX)),
+            param_at.eq(Cat(param_count[:(self.cols - 1).bit_length()], param_bank)),
+            param_q.bias.eq(scale.bias), param_q.mult.eq(scale.mult), param_q.shift.eq(scale.shift),
+            bad_scale.eq(Cat(
+                ~scale.mult[spec.MULT_MIN.bit_length() - 1:].any(),
+                ~Cat(scale.shift[4:] == high for high in range(over // 16)).any(),
+                scale.shift[:4].any(), scale.shift[4:].any())),
         ]
         with m.If(param_taken):
             m.d.sync += [param_count.eq(param_count + 1),
                          params_full.eq(param_count == self.cols - 1)]
         with m.If(param_taken_q):
-            m.d.sync += bad_param.eq(bad_param | bad_scale)
+            m.d.sync += bad_param.eq(bad_param | bad_scale[:2].any() | ~bad_scale[2:].any())
 
-        # A table's beat stays while its bytes leave: first the one of each half, then of these two.
+        # A table's beat stays while its bytes leave: of each two the one, then one of these.
         entry, table_stays = Signal(range(spec.LUT_ENTRIES)), Signal()
         byte = entry[:(bus_bytes - 1).bit_length()]
-        table_taken, upper = Signal(), Signal(reset_less=True)
-        entry_q = Signal.like(entry, reset_less=True)
-        halves = Signal(data.ArrayLayout(8, 2), reset_less=True)
+        table_taken, table_writes = Signal(), Signal()
+        entry_q, table_at = (Signal.like(entry, name=name, reset_less=True)
+                             for name in ("entry_q", "table_at"))
+        chosen, table_byte = Signal(bits // 2, reset_less=True), Signal(8, reset_less=True)
         m.d.comb += [
             hold.eq(table_stays | stays if bus_bytes > min(self.column_bytes, PARAM_BYTES)
                     else table_stays),
-            self.lut_write.bank.eq(job.lut_bank), self.lut_write.addr.eq(entry_q),
-            self.lut_write.en.eq(table_taken), self.lut_write.data.eq(halves[upper]),
+            self.lut_write.bank.eq(job.lut_bank), self.lut_write.addr.eq(table_at),
+            self.lut_write.en.eq(table_writes), self.lut_write.data.eq(table_byte),
         ]
         m.d.sync += [
             table_nearly.eq(table_stays & (byte == bus_bytes - 4)), table_moves.eq(table_nearly),
             table_stays.eq((taken & at_table) | (table_stays & ~table_moves)),
-            table_taken.eq(word_at.table), entry_q.eq(entry), upper.eq(byte[-1]),
-            *(halves[half].eq(word.data[half * bits // 2:][:bits // 2].word_select(byte[:-1], 8))
-              for half in range(2)),
+            table_taken.eq(word_at.table), entry_q.eq(entry),
+            table_writes.eq(table_taken), table_at.eq(entry_q),
+            chosen.eq(Cat(word.data.word_select(2 * pair + byte[0], 8)
+                          for pair in range(bus_bytes // 2))),
+            table_byte.eq(chosen.word_select(entry_q[1:len(byte)], 8)),
         ]
         with m.If(word_at.table):
             m.d.sync += entry.eq(entry + 1)
 
-        # The trailer: all but the CRC is zero.
-        trailer_at = Signal(unit_beats)
-        set_bytes = Signal(bus_bytes, reset_less=True)
+        # Reserved bits are zero, and all of a trailer but the CRC: the bits, some of them, any.
+        trailer_at, trailer_early = Signal(), Signal()      # and not with the CRC
+        set_bits = Signal(bits // LUT_INPUTS, reset_less=True)
         bad_reserved = Signal()
-        m.d.sync += [trailer_at.eq(seen_trailer), set_bytes.eq(Cat(
-            seen.word_select(byte, 8).any() for byte in range(bus_bytes)))]
-        with m.If((trailer_at.any() & set_bytes[:-CRC_BITS // 8].any())
-                  | (trailer_at[:-1].any() & set_bytes[-CRC_BITS // 8:].any())
-                  | (param_taken_q & bad_byte)):
-            m.d.sync += bad_reserved.eq(1)
+        at = len(set_bits) - CRC_BITS // LUT_INPUTS
+        some_bits = Cat(
+            *(bits & trailer_at for bits in _any_of(set_bits[:at], LUT_INPUTS - 1)),
+            *(bits & trailer_early for bits in _any_of(set_bits[at:], LUT_INPUTS - 1)),
+            bad_byte.any() & param_taken_q)
+        bad_bits = Signal(len(some_bits), reset_less=True)
+        m.d.sync += [
+            trailer_at.eq(word_at.trailer.any()), trailer_early.eq(word_at.trailer[:-1].any()),
+            set_bits.eq(_any_of(word.data, LUT_INPUTS)),
+            bad_byte.eq(_any_of(scale.reserved, LUT_INPUTS)),
+            bad_bits.eq(some_bits), bad_reserved.eq(bad_reserved | bad_bits.any()),
+        ]
 
         # The end: masks and words are through, and the CRC is known.
         blocks_differ, starved = Signal(reset_less=True), Signal(reset_less=True)
+        blocks_unlike = _any_of(expand.blocks ^ blocks[:count_bits], LUT_INPUTS // 2)
+        blocks_unlike_q = Signal(len(blocks_unlike), reset_less=True)
         m.d.sync += [
-            blocks_differ.eq((expand.blocks ^ blocks[:count_bits]).any()),
+            blocks_unlike_q.eq(blocks_unlike),
+            blocks_differ.eq(blocks_unlike_q.any() & ~table_due),
             starved.eq(expand.starved),
             closed.eq(Cat(word_at.trailer[-1] & ~hold | closed[0], closed)),
             through.eq(finish & weights.empty & params_through
                        & (table_due | expand.done | starved)),
-            done.eq(finish & closed[-1] & through),
+            *(flag.eq(finish & closed[-1] & through & kind) for flag, kind in (
+                (done, 1), (strip_done, ~table_due), (table_done, table_due))),
         ]
 
         with m.If(wait):
@@ -501,12 +521,13 @@ class StripLoader(wiring.Component):
         header_mistakes["count"] = too_many.any() | (table_due & ~(empty & no_masks))
         in_header, judged = Signal(len(header_mistakes), reset_less=True), Signal()
         m.d.sync += [in_header.eq(Cat(*header_mistakes.values())), judged.eq(judge)]
-        # Those of a packet but the CRC's are there a cycle before it is judged.
+        # Those of a packet but the CRC's are there a cycle before it is judged. Of a table there is
+        # no index, and what is left of the strip before was right.
         packet_mistakes = {
             "reserved": bad_reserved,
-            "range": ~table_due & expand.out_of_range,
-            "popcount": ~table_due & (starved | surplus | ~k_full | blocks_differ),
-            "params": ~table_due & bad_param,
+            "range": expand.out_of_range,
+            "popcount": starved | surplus | ~k_full | blocks_differ,
+            "params": bad_param,
         }
         in_packet = Signal(len(packet_mistakes), reset_less=True)
         wrong_before = Signal(reset_less=True)
@@ -531,3 +552,8 @@ class StripLoader(wiring.Component):
         m.d.sync += [told.eq(told | hit.any()), self.error.eq(codes[0] | codes[1] | codes[2])]
         m.d.comb += self.strip.eq(strip)
         return m
+
+
+def _any_of(flags: Value, number: int) -> Cat:
+    """For each so many bits, whether any is set."""
+    return Cat(flags[at:at + number].any() for at in range(0, len(flags), number))
