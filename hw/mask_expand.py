@@ -95,27 +95,33 @@ class MaskExpand(wiring.Component):
             m.d.sync += last.eq(self.inputs - 1)
 
         # A window of the bitmap is read while the one before is looked at: out of a part of the
-        # word, which stays at the input until then.
+        # word, which stays at the input until then, and which is chosen in two cycles.
         windows = self.beat_bits // WINDOW
         parts = -(-windows // WINDOW)
         at = Register(range(-(-max_blocks // WINDOW) + 1))
         at_end, ended, closing = Register(), Register(), Register()   # this is, was the last window
+        every_other = Register(-(-parts // 2) * WINDOW * WINDOW)
         part, inside = Register(WINDOW * WINDOW), Register(WINDOW)
         window = Signal(WINDOW)
         next_window, next_inside = Register(WINDOW), Register(WINDOW)
         next_single = Register()
-        there, has_next, had_next, pop = Register(), Register(), Register(), Register()
+        there, was_there = Register(), Register()
+        has_next, had_next, pop = Register(), Register(), Register()
         fill = Signal()
         place = at[:(windows - 1).bit_length()]
         m.d.comb += [
             window.eq(part.word_select(place[:WINDOW_LOG], WINDOW)),
-            fill.eq(there & ~has_next & ~had_next & ~ended),
+            fill.eq(was_there & ~has_next & ~had_next & ~ended),
             self.bitmap.ready.eq(pop),
         ]
         m.d.sync += [
-            there.eq(self.bitmap.valid & running[2]), had_next.eq(has_next),
-            part.eq(self.bitmap.payload.word_select(place[WINDOW_LOG:], WINDOW * WINDOW)
-                    if parts > 1 else self.bitmap.payload),
+            there.eq(self.bitmap.valid & running[2] & ~pop), was_there.eq(there),
+            had_next.eq(has_next),
+            every_other.eq(Cat(
+                pair.word_select(place[WINDOW_LOG:WINDOW_LOG + 1], WINDOW * WINDOW)
+                for pair in _parts(self.bitmap.payload, 2 * WINDOW * WINDOW))),
+            part.eq(every_other.word_select(place[WINDOW_LOG + 1:], WINDOW * WINDOW)
+                    if parts > 2 else every_other),
             at_end.eq(at == last_window), closing.eq(fill & at_end),
             inside.eq(Cat(1, *(~at_end | (last_place >= i) for i in range(1, WINDOW)))),
             pop.eq(fill & (place == windows - 1) & ~at_end),
@@ -303,7 +309,7 @@ class MaskExpand(wiring.Component):
         with m.If(start):
             m.d.sync += [
                 running.eq(1), at.eq(0), ended.eq(0), closing.eq(0), pop.eq(0), has_next.eq(0),
-                there.eq(0), has_fetched.eq(0), all_there.eq(0),
+                there.eq(0), was_there.eq(0), has_fetched.eq(0), all_there.eq(0),
                 behind.eq(0), within.eq(0), left_over.eq(0),
                 present.eq(0), absent.eq(0), low.eq(1), number.eq(-1), has_first.eq(0),
                 has_ahead.eq(0), mask_at.eq(0), mask_not_at.eq(-1), mask_pop.eq(0),

@@ -148,7 +148,7 @@ def _expand_cycles(counts: np.ndarray, bitmap_at: int, masks_at: int, bus_bytes:
     # when the one before has one index left, and when its mask is there. That was fetched, a cycle
     # later where a beat begins, and went from place to place as its predecessors made room.
     never = np.full(len(counts), _NEVER)
-    taken = np.full(len(counts), bitmap_at + timing.BITMAP + timing.EXPAND_LOAD)
+    taken = np.full(len(counts), bitmap_at + timing.BITMAP + timing.EXPAND_SCAN)
     fetched, moved, first = never, never, never
     at = number = np.zeros(len(counts), np.int64)
     for place in range(present.max(initial=0)):

@@ -34,9 +34,10 @@ BEAT = 1
 """From a beat's taking until the gearboxes see it."""
 HEADER_CHECK = 2
 """Cycles between a header and the section behind it."""
+EXPAND_SCAN = 4
+"""From a word of the bitmap at its memory's output until its first bit is looked at."""
 EXPAND_LOAD = 3
-"""From a word of the bitmap at its memory's output until its first bit is looked at; the same for a
-word of masks and its first mask."""
+"""From a word of masks at its memory's output until its first mask may be taken."""
 EXPAND_DONE = 3
 """From the last index, or the last look at the bitmap, to ``done``."""
 PACKET_CHECK = 5

@@ -203,7 +203,7 @@ def strip_loader(cols, bus_bits, block_inputs, density, lut, weight_bits):
         at += timing.PACKET_START + cycles._table_cycles(shape.bus_bytes) + timing.PACKET_END
     at += timing.PACKET_START + loads[0]
     check(first(rows, 0), at + timing.STRIP_READY, "HEADER_CHECK", "BITMAP", "MASKS",
-          "EXPAND_LOAD", "EXPAND_DONE", "PACKET_CHECK", "SETTLED", "STRIP_READY")
+          "EXPAND_SCAN", "EXPAND_LOAD", "EXPAND_DONE", "PACKET_CHECK", "SETTLED", "STRIP_READY")
     at += timing.PACKET_END + timing.PACKET_START
     check(first([(int(cycle >= at - 1 and row[1]),) for cycle, row in enumerate(rows)], 0), at,
           "PACKET_END", "PACKET_START")
@@ -248,7 +248,7 @@ def test_mask_expand(beat_bits, block_inputs):
     rows = trace(dut, [dut.bitmap.valid, dut.valid, dut.done], drive,
                  until=lambda rows: rows[-1][2])
     look = first(rows, 1) - dut.INDEX_LATENCY   # at block 0; its first index comes behind
-    check(look - first(rows, 0), timing.EXPAND_LOAD, "EXPAND_LOAD")
+    check(look - first(rows, 0), timing.EXPAND_SCAN, "EXPAND_SCAN")
     last = -(-MAX_K // block_inputs) - 1
     check(len(rows) - 1 - (look + last), timing.EXPAND_DONE, "EXPAND_DONE")
 
