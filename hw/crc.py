@@ -19,7 +19,7 @@ class Crc32(wiring.Component):
     """CRC-32 (IEEE 802.3, reflected) over beats of ``bus_bytes``, lowest byte first.
 
     One beat per cycle, no back-pressure. ``value`` equals ``zlib.crc32`` of all beats since
-    ``start``, ``LATENCY`` cycles late; out of reset nothing has been seen.
+    ``start``, ``LATENCY`` cycles late; at first nothing has been seen.
 
     With beats of whole words the state is kept in other coordinates, in which a beat of zeros moves
     it up by one bit: what leaves at the top comes back in a few places, and each bit of the next
@@ -34,7 +34,7 @@ class Crc32(wiring.Component):
     Members
     -------
     start : In(1)
-        Forget what was seen; a beat in the same cycle is the first one.
+        Forget what was seen; a beat in the same cycle is the first one. A reset does not forget.
     valid : In(1)
         Take ``data``.
     data : In(8 * bus_bytes)
@@ -74,10 +74,12 @@ class Crc32(wiring.Component):
         m = Module()
         steps = _steps(self.bus_bytes)
         begun = steps.begin.of(ONES)
-        start, valid, clear = Signal(3), Signal(3), Signal()
+        # Set back by ``start`` alone, no gate in front of that for a reset.
+        start, valid, clear = (Signal(bits, name=name, reset_less=True)
+                               for name, bits in (("start", 3), ("valid", 3), ("clear", 1)))
         folded, high = Signal(32, reset_less=True), Signal(16, reset_less=True)
         half, entered = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        state = Signal(32, init=begun)      # of the complement of the CRC so far
+        state = Signal(32, init=begun, reset_less=True)     # of the complement of the CRC so far
         m.d.sync += [
             start.eq(Cat(start[1:], self.start)), valid.eq(Cat(valid[1:], self.valid)),
             clear.eq(start[1] & ~valid[1]),

@@ -185,7 +185,7 @@ class MaskExpand(wiring.Component):
             mask_there.eq(self.masks.valid & running[2] & ~mask_pop),
             leaves.eq(present[0] & ~busy),
             first_free.eq(~has_first | leaves),
-            ahead_free.eq(~has_first | ~has_ahead | leaves),
+            ahead_free.eq(~has_first | ~has_ahead | (present[0] & free)),
             fetched_free.eq(~all_there | leaves),
             mask_moves.eq(fetched_free & mask_there),
             self.masks.ready.eq(mask_pop),

@@ -111,8 +111,10 @@ class StripLoader(wiring.Component):
             Signal(name=f"at_{name}") for name in ("bitmap", "masks", "weights", "params", "table"))
         at_trailer = Signal(unit_beats)
         finish = Signal()           # the last words settle, the masks are expanded
-        # The CRC of all beats is known, words and masks are through.
-        closed, through = Signal(Crc32.VERDICT_LATENCY - 1), Signal()
+        # The CRC of all beats is known, words and masks are through. (What ``wait`` sets back a
+        # reset does, too, by that.)
+        closed = Signal(Crc32.VERDICT_LATENCY - 1, reset_less=True)
+        through = Signal()
         done = Signal()             # one cycle: the packet is judged
         begin = Signal()
 
@@ -319,7 +321,8 @@ class StripLoader(wiring.Component):
         m.submodules.bitmap_words = bitmap_words = inferred_memory(
             shape=bits, depth=bitmap_depth, distributed=self.target == "ecp5")
         write, read = bitmap_words.write_port(), bitmap_words.read_port(domain="comb")
-        unread, has_unread, pop = Signal(range(bitmap_depth + 1)), Signal(), Signal()
+        unread = Signal(range(bitmap_depth + 1), reset_less=True)
+        has_unread, pop = Signal(reset_less=True), Signal()
         m.d.comb += [
             expand.inputs.eq(inputs), expand.start.eq(at_check[0] & ~table_due),
             mask_fifo.i.valid.eq(word_at.masks), mask_fifo.i.payload.eq(word.data),
@@ -334,7 +337,7 @@ class StripLoader(wiring.Component):
         with m.Elif(pop & ~word_at.bitmap):
             m.d.sync += [unread.eq(unread - 1), has_unread.eq(unread != 1)]
         for moves, port in ((word_at.bitmap, write), (pop, read)):
-            at = Signal.like(port.addr)
+            at = Signal.like(port.addr, reset_less=True)
             m.d.comb += port.addr.eq(at)
             with m.If(moves):
                 m.d.sync += at.eq(at + 1)
@@ -344,14 +347,15 @@ class StripLoader(wiring.Component):
             m.d.sync += [unread.eq(0), has_unread.eq(0)]
 
         k_valid, k = Signal(), Signal(range(self.max_k), reset_less=True)
-        k_count, w_count = Signal(range(self.max_k)), Signal(range(self.max_k))
+        k_count, w_count = (Signal(range(self.max_k), name=name, reset_less=True)
+                            for name in ("k_count", "w_count"))
         last_column = Signal(range(self.max_k), reset_less=True)
         # Columns to come, less one, of indices and of weights: below zero there are no more.
         k_left, w_left = (Signal(signed(len(last_column) + 1), name=name, reset_less=True)
                           for name in ("k_left", "w_left"))
         k_full, w_full = k_left[-1], w_left[-1]
         zero_column = Signal()                  # one column of weight zero stands for none
-        surplus = Signal()                      # more indices than the header announced
+        surplus = Signal(reset_less=True)       # more indices than the header announced
         m.d.comb += [
             zero_column.eq(judge & empty & ~table_due),
             self.k_write.addr.eq(Cat(bank, k_count)), self.k_write.data.eq(k),
@@ -398,10 +402,11 @@ class StripLoader(wiring.Component):
                 stays.eq((word_at.weights & ~weights.i.ready)
                          | (word_at.params & ~params.i.ready)),
             ]
-        param_count, params_full = Signal(range(self.cols)), Signal()
+        param_count = Signal(range(self.cols), reset_less=True)
+        params_full = Signal(reset_less=True)
         param_taken, param_taken_q = Signal(), Signal()
         param_at, param_q = Signal.like(self.param_write.addr), Signal(ScaleParams, reset_less=True)
-        bad_param, bad_scale = Signal(), Signal(4, reset_less=True)
+        bad_param, bad_scale = Signal(reset_less=True), Signal(4, reset_less=True)
         bad_byte = Signal(-(-len(scale.reserved) // LUT_INPUTS), reset_less=True)
         m.d.comb += [
             param_taken.eq(param_valid & ~params_full),
@@ -427,7 +432,7 @@ class StripLoader(wiring.Component):
             m.d.sync += bad_param.eq(bad_param | bad_scale[:2].any() | ~bad_scale[2:].any())
 
         # A table's beat stays while its bytes leave: of each two the one, then one of these.
-        entry, table_stays = Signal(range(spec.LUT_ENTRIES)), Signal()
+        entry, table_stays = Signal(range(spec.LUT_ENTRIES), reset_less=True), Signal()
         byte = entry[:(bus_bytes - 1).bit_length()]
         table_taken, table_writes = Signal(), Signal()
         entry_q, table_at = (Signal.like(entry, name=name, reset_less=True)
@@ -454,7 +459,7 @@ class StripLoader(wiring.Component):
         # Reserved bits are zero, and all of a trailer but the CRC: the bits, some of them, any.
         trailer_at, trailer_early = Signal(), Signal()      # and not with the CRC
         set_bits = Signal(bits // LUT_INPUTS, reset_less=True)
-        bad_reserved = Signal()
+        bad_reserved = Signal(reset_less=True)
         at = len(set_bits) - CRC_BITS // LUT_INPUTS
         some_bits = Cat(
             *(bits & trailer_at for bits in _any_of(set_bits[:at], LUT_INPUTS - 1)),
