@@ -78,9 +78,13 @@ def expand(dut, strips, stall=0.0, seed=1, extra=60):
 @pytest.mark.parametrize(("beat_bits", "q", "max_k"), [(32, 8, 40), (64, 16, 384), (32, 32, 70)])
 def test_gives_out_exactly_the_set_bits_ascending(beat_bits, q, max_k, stall):
     rng, strips, expected = random.Random(7), [], []
-    for density in (0.0, 1.0, 0.05, 0.2, 0.5, 0.9):
+    last_but_one = beat_bits // q - 2       # mask of a word: the next word comes to a gap behind it
+    for density in (0.0, 1.0, 0.05, 0.2, 0.5, 0.9, None):
         for inputs in (max_k, rng.randrange(1, max_k + 1), 1):
-            columns = {k for k in range(inputs) if rng.random() < density}
+            columns = ({k for k in range(inputs) if rng.random() < density}
+                       if density is not None else
+                       {k for k in range(inputs)
+                        if not k % q or k // q % (beat_bits // q) == last_but_one})
             bitmap, masks, blocks = packet(columns, inputs, q, beat_bits)
             strips.append((bitmap, masks, inputs))
             expected.append((sorted(columns), blocks))
