@@ -135,15 +135,16 @@ class MaskExpand(wiring.Component):
         # Bits of the bitmap behind the last block, in its word.
         last_bit = last[q_log:][:(self.beat_bits - 1).bit_length()]
         last_place_of_word = last_bit[WINDOW_LOG:]
-        set_windows, behind = Register(windows - 1), Register(-(-windows // 4))
+        set_windows, late = Register(windows - 1), Register(windows // 2)
+        behind = Register(-(-len(late) // 4))
         within, left_over = Register(), Register()
         m.d.sync += [
             set_windows.eq(Cat(self.bitmap.payload.word_select(i, WINDOW).any()
                                for i in range(1, windows))),
-            behind.eq(Cat(
-                closing & Cat(set_windows[i - 1] & (last_place_of_word < i)
-                              for i in range(max(first, 1), min(first + 4, windows))).any()
-                for first in range(0, windows, 4))),
+            late.eq(Cat(Cat(set_windows[i - 1] & (last_place_of_word < i) for i in
+                            range(first, min(first + 2, windows))).any()
+                        for first in range(1, windows, 2))),
+            behind.eq(Cat(closing & some.any() for some in _parts(late, 4))),
             within.eq(closing & (next_window & ~next_inside).any()),
             left_over.eq(behind.any() | within),
         ]
@@ -292,11 +293,11 @@ class MaskExpand(wiring.Component):
         above, at_last = Register(), Register()     # the last group of all
         m.d.sync += [
             found.eq(now.any()), k.eq(Cat(index, block)),
-            above.eq(is_last & (index[group_log:] > last_input[group_log:])),
+            above.eq(is_last & _above(index[group_log:], last_input[group_log:])),
             at_last.eq(is_last & (index[group_log:] == last_input[group_log:])),
         ]
         beyond, outside, out_of_range = Register(), Signal(), Register()
-        m.d.comb += outside.eq(above | (at_last & (k[:group_log] > last_input[:group_log])))
+        m.d.comb += outside.eq(above | (at_last & _above(k[:group_log], last_input[:group_log])))
         m.d.sync += [valid.eq(found & ~outside), k_q.eq(k), beyond.eq(found & outside)]
         with m.If(beyond | left_over):
             m.d.sync += out_of_range.eq(1)
@@ -327,6 +328,14 @@ class MaskExpand(wiring.Component):
 
 def _parts(value: Value, width: int) -> list[Value]:
     return [value[at:at + width] for at in range(0, len(value), width)]
+
+
+def _above(value: Value, other: Value) -> Value:
+    """Whether a number of few bits is the larger one: no carry chain."""
+    above = Const(0, 1)
+    for bit, other_bit in zip(value, other, strict=True):
+        above = (bit & ~other_bit) | (~(bit ^ other_bit) & above)
+    return above
 
 
 def _lowest(flags: Value) -> Value:

@@ -285,19 +285,21 @@ class StripLoader(wiring.Component):
         leaves_masks, leaves_bitmap = at_masks & last_masks, at_bitmap & last_bitmap
         leaves_fixed = (at_params | at_table) & last_fixed
 
-        def follow(at, leaves: ValueLike, comes: ValueLike, other: ValueLike = 0):
-            """Left with the beat that "leaves", come to with one that "comes", or without any."""
-            m.d.sync += at.eq((at & ~(taken & leaves)) | (taken & comes) | other)
+        def follow(at, leaves: ValueLike, comes: ValueLike):
+            """Left with the beat that "leaves", come to with one that "comes"."""
+            with m.If(taken):
+                m.d.sync += at.eq((at & ~leaves) | comes)
 
-        follow(at_header[0], 1, 0, begin)
+        for at, leaves, comes in ((at_header[0], 1, begin),     # ... or without any
+                                  (at_bitmap, last_bitmap, at_check[1] & ~table_due),
+                                  (at_table, last_fixed, at_check[1] & table_due)):
+            m.d.sync += at.eq((at & ~(taken & leaves)) | comes)
         for at, comes in zip(at_header[1:], at_header, strict=False):
             follow(at, 1, comes)
-        follow(at_bitmap, last_bitmap, 0, at_check[1] & ~table_due)
         follow(at_masks, last_masks, leaves_bitmap & ~no_masks)
         follow(at_weights, last_weights, leaves_masks | (leaves_bitmap & no_masks & ~empty))
         follow(at_params, last_fixed, (at_weights & last_weights)
                | (leaves_bitmap & no_masks & empty))
-        follow(at_table, last_fixed, 0, at_check[1] & table_due)
         for at, comes in zip(at_trailer, Cat(leaves_fixed, at_trailer[:-1]), strict=True):
             follow(at, 1, comes)
         m.d.sync += [
@@ -449,8 +451,8 @@ class StripLoader(wiring.Component):
             table_stays.eq((taken & at_table) | (table_stays & ~table_moves)),
             table_taken.eq(word_at.table), entry_q.eq(entry),
             table_writes.eq(table_taken), table_at.eq(entry_q),
-            chosen.eq(Cat(word.data.word_select(2 * pair + byte[0], 8)
-                          for pair in range(bus_bytes // 2))),
+            chosen.eq(Cat(word.data[at:at + 16].word_select(byte[0], 8)
+                          for at in range(0, bits, 16))),
             table_byte.eq(chosen.word_select(entry_q[1:len(byte)], 8)),
         ]
         with m.If(word_at.table):
