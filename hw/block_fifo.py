@@ -23,6 +23,8 @@ class BlockFifo(wiring.Component):
         Words that it holds, at least 1.
     target : str
         Technology body of the memory.
+    ahead : bool
+        ``o.ready`` tells of the cycle behind, so that the queue moves by registers alone.
 
     Members
     -------
@@ -37,10 +39,11 @@ class BlockFifo(wiring.Component):
 
     LATENCY = 1 + SimpleDualPort.LATENCY
 
-    def __init__(self, *, shape, depth: int, target: str = "generic"):
+    def __init__(self, *, shape, depth: int, target: str = "generic",
+                 ahead: bool = False):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
-        self._depth = depth
+        self._depth, self._ahead = depth, ahead
         # A power of two, so that pointers wrap by themselves.
         self._places = 1 << (depth - 1).bit_length()
         self._words = SimpleDualPort(shape=shape, depth=self._places, target=target,
@@ -57,12 +60,16 @@ class BlockFifo(wiring.Component):
         unread = Signal(range(self._depth + 1))     # written, and not on the way out
         has_unread = Signal()
         latched, read = Signal(), Signal()          # the memory's first register holds a word
+        free = Signal(init=self._ahead)             # the output may take another
+        if self._ahead:
+            m.d.sync += free.eq(self.o.ready | (free & ~latched))
+        else:
+            m.d.comb += free.eq(~self.o.valid | self.o.ready)
         m.d.comb += [
             words.write.en.eq(self.i.valid), words.write.addr.eq(write_at),
             words.write.data.eq(self.i.payload),
             words.read.addr.eq(read_at), self.o.payload.eq(words.read.data),
-            words.advance[1].eq(~self.o.valid | self.o.ready),
-            words.advance[0].eq(~latched | words.advance[1]),
+            words.advance[1].eq(free), words.advance[0].eq(~latched | free),
             read.eq(has_unread & words.advance[0]),
         ]
         # Whether a word is read decides late, and only whether there is a step.
@@ -74,6 +81,5 @@ class BlockFifo(wiring.Component):
                 m.d.sync += pointer.eq(pointer + 1)
         with m.If(words.advance[0]):
             m.d.sync += latched.eq(read)
-        with m.If(words.advance[1]):
-            m.d.sync += self.o.valid.eq(latched)
+        m.d.sync += self.o.valid.eq(latched | ~free)
         return m

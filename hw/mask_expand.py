@@ -42,6 +42,8 @@ class MaskExpand(wiring.Component):
         K of the strip, at least 1.
     bitmap, masks : In(stream of beat_bits)
         Least significant bit first; ``masks`` holds those of the present blocks only.
+    masks_next : Out(1)
+        ``masks.ready`` of the cycle behind; never without ``masks.valid``.
     valid : Out(1)
         ``k`` is an index, in this cycle. There is no back-pressure.
     k : Out(range(max_k))
@@ -73,7 +75,7 @@ class MaskExpand(wiring.Component):
         super().__init__({
             "start": In(1), "inputs": In(range(max_k + 1)),
             "bitmap": In(stream.Signature(beat_bits)), "masks": In(stream.Signature(beat_bits)),
-            "valid": Out(1), "k": Out(range(max_k)),
+            "masks_next": Out(1), "valid": Out(1), "k": Out(range(max_k)),
             "blocks": Out(range(max_blocks + 1)),
             "out_of_range": Out(1), "starved": Out(1), "done": Out(1),
         })
@@ -189,10 +191,11 @@ class MaskExpand(wiring.Component):
             ahead_free.eq(~has_first | ~has_ahead | (present[0] & free)),
             fetched_free.eq(~all_there | leaves),
             mask_moves.eq(fetched_free & mask_there),
+            self.masks_next.eq(mask_moves & (mask_at == mask_count - 1)),
             self.masks.ready.eq(mask_pop),
         ]
         m.d.sync += [
-            mask_pop.eq(mask_moves & (mask_at == mask_count - 1)),
+            mask_pop.eq(self.masks_next),
             all_there.eq(Mux(first_free, has_ahead & has_fetched & mask_there,
                              (has_ahead & has_fetched)
                              | ((has_ahead | has_fetched) & mask_there))),

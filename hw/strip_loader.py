@@ -317,7 +317,8 @@ class StripLoader(wiring.Component):
         # Masks to indices. What was left of the packet before is thrown away.
         m.submodules.expand = expand = MaskExpand(beat_bits=bits, block_inputs=q, max_k=self.max_k)
         mask_fifo = BlockFifo(
-            shape=bits, depth=-(-self.max_k // UNIT_BITS) * unit_beats, target=self.target)
+            shape=bits, depth=-(-self.max_k // UNIT_BITS) * unit_beats, target=self.target,
+            ahead=True)
         m.submodules.mask_fifo = ResetInserter(wait)(mask_fifo)
         bitmap_depth = max(2, -(-self.max_k // (q * UNIT_BITS)) * unit_beats)
         m.submodules.bitmap_words = bitmap_words = inferred_memory(
@@ -329,7 +330,7 @@ class StripLoader(wiring.Component):
             expand.inputs.eq(inputs), expand.start.eq(at_check[0] & ~table_due),
             mask_fifo.i.valid.eq(word_at.masks), mask_fifo.i.payload.eq(word.data),
             expand.masks.valid.eq(mask_fifo.o.valid), expand.masks.payload.eq(mask_fifo.o.payload),
-            mask_fifo.o.ready.eq(expand.masks.ready),
+            mask_fifo.o.ready.eq(expand.masks_next),
             write.en.eq(word_at.bitmap), write.data.eq(word.data),
             expand.bitmap.valid.eq(has_unread), expand.bitmap.payload.eq(read.data),
             pop.eq(has_unread & expand.bitmap.ready),
