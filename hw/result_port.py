@@ -1,4 +1,5 @@
 """From post-processed results to the beats of the result stream, and its orderly end."""
+from amaranth.hdl import Array as Choices
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -46,6 +47,9 @@ class ResultPack(wiring.Component):
     RETURN = 1
     """Cycles from a word's leaving to ``returned``, which has far to go."""
 
+    COPY_BITS = 16
+    """Bits of a beat that are steered by registers of their own."""
+
     STILL_COME = 2
     """Beats that may come from the cycle on in which ``room`` falls."""
 
@@ -53,6 +57,8 @@ class ResultPack(wiring.Component):
                  target: str = "generic"):
         self.target = target
         self.lanes, self.bus_bits, self.room_words = lanes, bus_bits, room_words
+        bus_bytes = bus_bits // 8
+        self.fits = bus_bytes % lanes == 0 and 4 * lanes % bus_bytes == 0
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
             "raw": In(1), "last": In(1),
@@ -64,7 +70,7 @@ class ResultPack(wiring.Component):
         m = Module()
         word = data.StructLayout({"words": self.words.shape(), "raw": 1, "last": 1})
         m.submodules.fifo = fifo = BlockFifo(shape=word, depth=self.room_words,
-                                             target=self.target)
+                                             target=self.target, ahead=self.fits)
         m.d.comb += [
             fifo.i.payload.words.eq(self.words), fifo.i.payload.raw.eq(self.raw),
             fifo.i.payload.last.eq(self.last), fifo.i.valid.eq(self.valid),
@@ -72,18 +78,15 @@ class ResultPack(wiring.Component):
         popped = fifo.o.payload
         low_bytes = Cat(popped.words[lane][:8] for lane in range(self.lanes))
         # One job's results leave before the next one's first word is taken.
-        ends, ending, ending_next = Signal(), Signal(), Signal()
-        m.d.comb += ending_next.eq((ending & ~self.ended) | ends)
-        m.d.sync += ending.eq(ending_next)
-        bus_bytes = self.bus_bits // 8
-        fits = bus_bytes % self.lanes == 0 and 4 * self.lanes % bus_bytes == 0
-        if fits:
-            self._one_register(m, fifo.o, low_bytes, ends, ending_next)
+        ends, ending = Signal(), Signal()
+        m.d.sync += ending.eq((ending & ~self.ended) | ends)
+        if self.fits:
+            self._one_register(m, fifo.o, low_bytes, ends, ending)
         else:
             self._gearboxes(m, fifo.o, low_bytes, ends, ending)
         return m
 
-    def _one_register(self, m, popped, low_bytes, ends, ending_next):
+    def _one_register(self, m, popped, low_bytes, ends, ending):
         """Words that are a whole part of a beat, or whole beats: both in one register.
 
         A raw word stays at the queue's output until its last beat was taken from it; there it
@@ -102,37 +105,46 @@ class ResultPack(wiring.Component):
             m.d.sync += raw_in_q.eq(raw_in)
             raw_in = raw_in_q
         raw_next = Mux(popped.valid, popped.payload.raw, raw_in)
-        raws = []
-        for use in ("steer", "enable", "data"):     # what is steered by one lies together
-            m.submodules[f"raw_{use}"] = register = KeptRegister(1, target=self.target)
-            m.d.comb += register.i.eq(raw_next)
-            raws.append(register.o)
-        raw, raw_enable, raw_data = raws
+
+        def own(name, value):
+            """A register for one use: what is steered by one lies together."""
+            m.submodules[name] = register = KeptRegister(len(value), target=self.target)
+            m.d.comb += register.i.eq(value)
+            return register.o
+
+        raw, raw_enable = own("raw_steer", raw_next), own("raw_enable", raw_next)
         beat = Signal(data.ArrayLayout(8 * self.lanes, groups), reset_less=True)
         last, there = Signal(reset_less=True), Signal(groups, reset_less=True)
         full = Signal()
         part, last_part, last_part_next = Signal(range(parts)), Signal(init=parts == 1), Signal()
+        part_next = Signal.like(part)
         at = Signal(groups, init=1)                     # one hot
         # Beats may be taken; the word at the output goes with this one.
-        may, may_go = Signal(), Signal()
+        may, may_next, may_go = Signal(), Signal(), Signal()
         takes, fills = Signal(), Signal()
         m.d.comb += [
-            popped.ready.eq(may_go), takes.eq(popped.valid & may),
+            may_next.eq(self.room & ~ending & ~ends),
+            popped.ready.eq(may_next & (~raw_next | last_part_next)), takes.eq(popped.valid & may),
             ends.eq(popped.valid & may_go & popped.payload.last),
             fills.eq(raw | popped.payload.last | at[-1]),
-            last_part_next.eq(last_part),
+            last_part_next.eq(last_part), part_next.eq(part),
         ]
         m.d.sync += [
-            may.eq(self.room & ~ending_next),
-            may_go.eq(self.room & ~ending_next & (~raw_next | last_part_next)),
-            last_part.eq(last_part_next),
+            may.eq(may_next), may_go.eq(popped.ready),
+            last_part.eq(last_part_next), part.eq(part_next),
         ]
         # Bytes of no word may come into a group; the next word's take their place.
-        cut = Signal(data.ArrayLayout(8 * self.lanes, groups))
-        m.d.comb += cut.eq(word.word_select(part, self.bus_bits))
         for group in range(groups):
-            with m.If(at[group] | (popped.valid & raw_enable)):
-                m.d.sync += beat[group].eq(Mux(raw_data, cut[group], low_bytes))
+            for low in range(0, 8 * self.lanes, self.COPY_BITS):
+                bits = slice(low, min(low + self.COPY_BITS, 8 * self.lanes))
+                cuts = [word.word_select(at, self.bus_bits).word_select(group, 8 * self.lanes)[bits]
+                        for at in range(parts)]
+                cut = cuts[0]
+                if parts > 1:
+                    cut = Choices(cuts)[own(f"part_{group}_{low}", part_next)]
+                fresh = Mux(own(f"raw_{group}_{low}", raw_next), cut, low_bytes[bits])
+                with m.If(at[group] | (popped.valid & raw_enable)):
+                    m.d.sync += beat[group][bits].eq(fresh)
         m.d.sync += [
             full.eq(takes & fills), last.eq(popped.payload.last & (~raw | last_part)),
             there.eq(Cat(raw | at[group:].any() for group in range(groups))),
@@ -142,8 +154,7 @@ class ResultPack(wiring.Component):
             m.d.sync += at.eq(Mux(fills, 1, at.rotate_left(1)))
             if parts > 1:
                 with m.If(raw):
-                    m.d.sync += part.eq(part + 1)
-                    m.d.comb += last_part_next.eq(part == parts - 2)
+                    m.d.comb += [part_next.eq(part + 1), last_part_next.eq(part == parts - 2)]
         m.d.comb += [
             self.o.valid.eq(full), self.o.payload.data.eq(beat), self.o.payload.last.eq(last),
             self.o.payload.keep.eq(Cat(group.replicate(self.lanes) for group in there)),
@@ -156,12 +167,15 @@ class ResultPack(wiring.Component):
         m.submodules.bytes = narrow = Gearbox(self.lanes, bus_bytes)
         m.submodules.sums = wide = Gearbox(4 * self.lanes, bus_bytes)
         raw_out, taken = Signal(reset_less=True), Signal()
-        with m.If(popped.valid & ~ending):
+        held, ended = Signal(), Signal()    # as late as with one register
+        m.d.sync += ended.eq(ending)
+        m.d.comb += held.eq(ending | ended)
+        with m.If(popped.valid & ~held):
             m.d.comb += [narrow.i.valid.eq(~word.raw), wide.i.valid.eq(word.raw)]
         m.d.comb += [
             narrow.i.payload.data.eq(low_bytes), wide.i.payload.data.eq(word.words),
             narrow.i.payload.last.eq(word.last), wide.i.payload.last.eq(word.last),
-            popped.ready.eq(~ending & wide.i.ready & narrow.i.ready),
+            popped.ready.eq(~held & wide.i.ready & narrow.i.ready),
             taken.eq(popped.valid & popped.ready), ends.eq(taken & word.last),
         ]
         room = Signal()
@@ -215,11 +229,14 @@ class ResultPort(wiring.Component):
     o : Out(stream of result_beat_layout(bus_bits))
     """
 
-    OFFERED_APART = 3
+    OFFERED_APART = 5
     """Least distance of two jobs' ends; the job queue takes 2 to show the next one."""
 
     BEATS = 8
-    """Beats that fit the memory, the offered one among them."""
+    """Beats that are there at most, the offered one among them."""
+
+    PLACES = 16
+    """Of the memory: whatever is written behind the last beat is over no other one."""
 
     def __init__(self, *, lanes: int, bus_bits: int, room_words: int,
                  target: str = "generic"):
@@ -245,56 +262,54 @@ class ResultPort(wiring.Component):
             pack.ended.eq(self.offered),
         ]
         beat = data.StructLayout({"data": self.bus_bits, "keep": self.bus_bits // 8})
-        m.submodules.beats = beats = inferred_memory(shape=beat, depth=self.BEATS)
+        m.submodules.beats = beats = inferred_memory(shape=beat, depth=self.PLACES)
         write, read = beats.write_port(), beats.read_port(domain="comb")
-        # Beats behind the offered one; ``last_waits`` tells that the hindmost is a job's last.
+        # Beats behind the offered one; ``last_waits`` tells that the hindmost is a job's last. Each
+        # is behind for a cycle at least.
         behind = Signal(range(self.BEATS))
         assert self.BEATS // 2 + ResultPack.STILL_COME < self.BEATS
         any_behind, one_behind, last_waits = Signal(), Signal(), Signal()
-        closes, closing, head_last = Signal(), Signal(), Signal(init=1)
+        no_close, closes = Signal(init=1), Signal()
+        closing, head_last = Signal(), Signal(init=1)
         cause = Signal(8, reset_less=True)
-        more, comes, leaves, moves, offers = Signal(), Signal(), Signal(), Signal(), Signal()
+        comes, leaves, free, moves = Signal(), Signal(), Signal(), Signal()
         go = Signal()
         m.d.comb += [
             # After a close, until its byte was taken, nothing else follows. That byte takes a place
             # in the memory as if it was a beat.
-            go.eq(~self.halt & ~self.flush & ~closes),
-            comes.eq(pack.o.valid & go), more.eq(any_behind & go),
-            leaves.eq(self.o.valid & self.o.ready),
-            moves.eq(Mux(leaves, more | comes, comes & ~self.o.valid)),     # another is offered
-            offers.eq(Mux(leaves & more, last_waits & one_behind,
-                          comes & pack.o.payload.last & (leaves | ~self.o.valid))),
+            closes.eq(~no_close), go.eq(~self.halt & ~self.flush & no_close),
+            comes.eq(pack.o.valid), leaves.eq(self.o.valid & self.o.ready),
+            free.eq(~self.o.valid | self.o.ready),
+            moves.eq(any_behind & go & free),       # another is offered
             pack.room.eq(~behind[-1]),
-            write.en.eq(pack.o.valid & ~closes), write.data.data.eq(pack.o.payload.data),
+            write.en.eq(no_close), write.data.data.eq(pack.o.payload.data),
             write.data.keep.eq(pack.o.payload.keep),
         ]
         m.d.sync += [
-            self.o.valid.eq(moves | (self.o.valid & ~self.o.ready)),
-            self.offered.eq(offers),
-            last_waits.eq(~offers & ((last_waits & go) | (comes & pack.o.payload.last))),
+            self.offered.eq(last_waits & one_behind & go & free),
+            last_waits.eq(go & ((last_waits & ~(one_behind & free))
+                                | (comes & pack.o.payload.last))),
         ]
-        with m.If(moves):
-            m.d.sync += head_last.eq(offers)
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(Mux(closes, ~closing, any_behind & go))
+        with m.If(free & (closes | (any_behind & go))):
+            m.d.sync += head_last.eq(closes | (last_waits & one_behind))
         with m.If(leaves):
             m.d.sync += read.addr.eq(read.addr + 1)
         with m.If(comes):
             m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(comes & ~leaves):
-            m.d.sync += [any_behind.eq(self.o.valid), one_behind.eq(self.o.valid & ~any_behind)]
-            with m.If(self.o.valid):
-                m.d.sync += behind.eq(behind + 1)
-        with m.Elif(leaves & ~comes):
-            m.d.sync += [any_behind.eq(any_behind & ~one_behind), one_behind.eq(behind == 2)]
-            with m.If(any_behind):
-                m.d.sync += behind.eq(behind - 1)
+        with m.If(comes & ~moves):
+            m.d.sync += [any_behind.eq(1), one_behind.eq(~any_behind), behind.eq(behind + 1)]
+        with m.Elif(moves & ~comes):
+            m.d.sync += [any_behind.eq(~one_behind), one_behind.eq(behind == 2),
+                         behind.eq(behind - 1)]
         with m.If(~go):
             m.d.sync += [write.addr.eq(read.addr + self.o.valid),
                          any_behind.eq(0), one_behind.eq(0), behind.eq(0)]
-        with m.If(closes & (~self.o.valid | self.o.ready)):
-            m.d.sync += [closing.eq(~closing), closes.eq(~closing), self.o.valid.eq(~closing),
-                         head_last.eq(1)]
+        with m.If(closes & free):
+            m.d.sync += [closing.eq(~closing), no_close.eq(closing)]
         with m.If(self.close):
-            m.d.sync += [closes.eq(1), cause.eq(self.close_cause)]
+            m.d.sync += [no_close.eq(0), cause.eq(self.close_cause)]
         offered = self.o.payload
         m.d.comb += [
             offered.data.eq(read.data.data), offered.keep.eq(read.data.keep),

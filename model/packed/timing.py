@@ -14,8 +14,8 @@ PUSH = 0
 """From the write to JOB_PUSH until the queue takes the descriptor."""
 PLACE_SEEN = 3
 """From a place's coming free, or the end of a descriptor's check, until a write may take it."""
-RETIRED = 3
-"""From the move of a job's last beat to the stream until the job's place in the queue is free."""
+RETIRED = 4
+"""From a job's last packed beat until the job's place in the queue is free."""
 TABLE_FREED = 2
 """From then until the strip loader sees that the job's table is."""
 JUDGE = 4
@@ -88,7 +88,7 @@ POSTPROCESS = 15
 """From a step to its results."""
 RESULT_FIFO = 3
 """From results to the word at the result FIFO's output, if none waits before it."""
-RESULTS_NEXT = 2
+RESULTS_NEXT = 4
 """From a job's last packed beat to the next job's first word, if that waits for it."""
-RESULT_REGISTER = 1
+RESULT_REGISTER = 2
 """From a packed beat to the beat on the stream."""

@@ -9,10 +9,11 @@ from tests.hw.bench import get, pause, run, watch
 
 @pytest.mark.parametrize("stall", [(0.0, 0.0), (0.6, 0.0), (0.0, 0.6), (0.4, 0.4)])
 @pytest.mark.parametrize("depth", [1, 5, 40])
-def test_in_order_and_all(depth, stall):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_in_order_and_all(depth, stall, ahead):
     rng = random.Random(depth)
     words = [rng.randrange(1 << 12) for _ in range(300)]
-    dut, seen, held = BlockFifo(shape=12, depth=depth), [], [0]
+    dut, seen, held = BlockFifo(shape=12, depth=depth, ahead=ahead), [], [0]
 
     async def source(ctx):
         for word in words:
@@ -26,6 +27,17 @@ def test_in_order_and_all(depth, stall):
             ctx.set(dut.i.valid, 0)
 
     async def sink(ctx):
+        if ahead:
+            ready = 0
+            while len(seen) < len(words):
+                will = rng.random() >= stall[1]
+                ctx.set(dut.o.ready, will)
+                _, _, valid, word = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+                if valid and ready:
+                    seen.append(word)
+                    held[0] -= 1
+                ready = will
+            return
         for _ in words:
             await pause(ctx, rng, stall[1])
             seen.append(await get(ctx, dut.o))
@@ -34,12 +46,13 @@ def test_in_order_and_all(depth, stall):
             await ctx.tick()
             assert not ctx.get(dut.o.valid)
 
-    run(dut, source, sink, max_cycles=5000, background=[watch(dut.o)])
+    run(dut, source, sink, max_cycles=5000, background=[] if ahead else [watch(dut.o)])
     assert seen == words
 
 
-def test_latency_and_throughput():
-    dut, offered = BlockFifo(shape=8, depth=20), []
+@pytest.mark.parametrize("ahead", [False, True])
+def test_latency_and_throughput(ahead):
+    dut, offered = BlockFifo(shape=8, depth=20, ahead=ahead), []
 
     async def bench(ctx):
         ctx.set(dut.o.ready, 1)
