@@ -144,10 +144,9 @@ class Drain(wiring.Component):
 
         stride_bits = (self.cols - 1).bit_length()
         reads = Signal()
-        m.d.comb += [
-            reads.eq(walking & (phase < parts)),
-            self.params.addr.eq(Cat(channel[:stride_bits], tile.bank)),
-        ]
+        m.d.comb += reads.eq(walking & (phase < parts))
+        address = Signal.like(self.params.addr, reset_less=True)
+        m.d.sync += address.eq(Cat(channel[:stride_bits], tile.bank))
         walk = Signal(data.StructLayout({
             "phase": phase.shape(), "last": 1, "tile": self.tile.shape()}))
         shift = Signal()
@@ -157,7 +156,7 @@ class Drain(wiring.Component):
             walk.last.eq(tile.last & (phase == parts - 1)),
             walk.tile.eq(tile),
         ]
-        # The edge is read when its parameters arrive; both are registered once more. Only what
+        # The edge is read a cycle before its parameters arrive, and registered once more. Only what
         # says that something is there has a reset, and each lane has its own copy of the phase.
         # The edge moves on in the cycle behind the last read of it.
         phase, shifts_at = walk.phase, lookahead + 1 - CellArray.SHIFT_LATENCY
@@ -175,9 +174,9 @@ class Drain(wiring.Component):
         m.d.comb += self.shift.eq(shift)
         edge = self.edge.as_value()
         out = Signal(data.StructLayout({
-            "sums": self.sums.shape(), "scale": ScaleParams, "keep": self.lanes,
+            "sums": self.sums.shape(), "keep": self.lanes,
             "tile": self.tile.shape(), "last": 1}), reset_less=True)
-        m.d.sync += [self.valid.eq(reads), out.scale.eq(self.params.data), out.tile.eq(walk.tile),
+        m.d.sync += [self.valid.eq(reads), out.tile.eq(walk.tile),
                      out.last.eq(walk.last)]
         for lane in range(self.lanes):
             m.submodules[f"phase_{lane}"] = own = KeptRegister(len(phase), target=self.target)
@@ -187,6 +186,7 @@ class Drain(wiring.Component):
                 out.sums[lane].eq(Mux([edge.word_select(r, self.sum_bits) for r in row])[own.o]),
                 out.keep[lane].eq(Mux([r < walk.tile.tokens for r in row])[own.o]),
             ]
-        m.d.comb += [self.sums.eq(out.sums), self.scale.eq(out.scale), self.keep.eq(out.keep),
+        m.d.comb += [self.params.addr.eq(address), self.scale.eq(self.params.data),
+                     self.sums.eq(out.sums), self.keep.eq(out.keep),
                      self.o_tile.eq(out.tile), self.last.eq(out.last)]
         return m

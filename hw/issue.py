@@ -51,7 +51,7 @@ class Issue(wiring.Component):
     strip_release, acts_release : Out(1)
         A bank, a half may be written again.
     cause : Out(Cause)
-        What this cycle is spent on.
+        What the cycle before was spent on.
     """
 
     NOTICE = 1
@@ -97,7 +97,8 @@ class Issue(wiring.Component):
         # another; less than the whole distance.
         least = Signal(range(max(self.spacing, 2)))
         short = tile.columns[:len(least)]
-        begin = Signal()
+        begin, too_short = Signal(), Signal()
+        m.d.comb += too_short.eq((short - least)[-1])
         # Of the tile offered in the cycle before: it is there, comes late enough if the array is
         # idle, and leaves so much room.
         there, late = Signal(), Signal(reset_less=True)
@@ -115,7 +116,7 @@ class Issue(wiring.Component):
         with m.If(last):
             m.d.sync += [least.eq(max(self.spacing - 2, 0)), late.eq(tile.near)]
         with m.Else():
-            m.d.sync += late.eq(tile.near | (short >= least))
+            m.d.sync += late.eq(tile.near | ~too_short)
             with m.If(least != 0):
                 m.d.sync += least.eq(least - 1)
         m.d.comb += remains.eq((Cat(returned, room, 0)
@@ -162,11 +163,14 @@ class Issue(wiring.Component):
                 value = value_q
             m.d.comb += port.eq(value)
 
-        with m.If(~idle):
+        # From registers, since a begin comes late and has many to steer.
+        active, had_tile, waited_for = Signal(), Signal(), Signal(Cause, init=Cause.OTHER)
+        m.d.sync += [active.eq(~idle), had_tile.eq(there), waited_for.eq(self.waits_for)]
+        with m.If(active):
             m.d.comb += self.cause.eq(Cause.ACTIVE)
-        with m.Elif(~there):
-            m.d.comb += self.cause.eq(self.waits_for)
-        with m.Elif(begin):
+        with m.Elif(~had_tile):
+            m.d.comb += self.cause.eq(waited_for)
+        with m.Elif(self.first):
             m.d.comb += self.cause.eq(Cause.OTHER)
         with m.Else():
             m.d.comb += self.cause.eq(Cause.STALL_RESULTS)

@@ -72,6 +72,7 @@ class JobQueue(wiring.Component):
     push : In(1)
         Take ``descriptor``; ignored unless ``space``.
     descriptor : In(descriptor_layout())
+        Stays for a cycle after it was taken.
     space : Out(range(depth + 1))
         Jobs that may be pushed now; 0 while one is being checked, and in the cycle behind.
     outstanding : Out(range(depth + 1))
@@ -82,7 +83,8 @@ class JobQueue(wiring.Component):
         Error cause for one cycle, else 0: the descriptor just checked cannot run. K, N or M is
         zero, K is above ``max_k``, K * G above ``act_words``, or a table is asked for on raw sums.
     weights, acts, issue, retire : stage signatures
-        ``valid`` is up while the stage has a job it has not finished.
+        ``valid`` is up while the stage has a job it has not finished; ``retire.next`` never comes
+        without it.
     lut_free : Out(1)
         The weights stage may load its job's table: at most one older job still uses the other.
         A register, right when the stage sees its job.
@@ -208,7 +210,8 @@ class JobQueue(wiring.Component):
             else:
                 m.d.sync += left.eq(leaves)
             valid = Signal(name=f"{name}_valid")
-            m.d.comb += [stage.valid.eq(valid), leaves.eq(stage.next & stage.valid)]
+            m.d.comb += [stage.valid.eq(valid),
+                         leaves.eq(stage.next & (stage.valid if name != "retire" else 1))]
             index_next = Signal.like(index, name=f"{name}_index_next")
             m.d.comb += index_next.eq(Mux(left, self._behind(index), index))
             m.d.sync += [index.eq(index_next), valid.eq((count != 0) & ~leaves & ~left),
@@ -220,10 +223,10 @@ class JobQueue(wiring.Component):
                                          distributed=self.target == "ecp5")
                 m.submodules[f"{name}_{part}"] = memory
                 write, read = memory.write_port(), memory.read_port()
-                # What the descriptor says is written over until one is taken; a place is never
-                # shown in the cycle of its write.
+                # What the descriptor says is written over until one is taken, each time a cycle
+                # later; a place is never shown in the cycle of its write.
                 allowed = (own(f"{name}_{part}_accept", accept_next) if part == "checked"
-                           else own(f"{name}_{part}_opens", opens_next, init=1))
+                           else own(f"{name}_{part}_opens", opens, init=1))
                 m.d.comb += [write.en.eq(allowed),
                              write.addr.eq(own(f"{name}_{part}_head", head_next)),
                              read.addr.eq(own(f"{name}_{part}_index", index_next))]

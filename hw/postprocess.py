@@ -96,9 +96,9 @@ class PostLane(wiring.Component):
     Members
     -------
     sum, bias : In
-        Stage ``BIAS``.
+        Stage ``BIAS``: registered, since they come from afar and their sum is long.
     keep : In(1)
-        0 makes ``acc`` 0. Stage ``BIAS``, from a register, since it is the reset of one.
+        0 makes ``acc`` 0. Stage ``BIAS``.
     factor : In(17)
         mult, or 2 * mult if shift is even, so that all places to shift by are even. A cycle before
         stage ``MULTIPLY``.
@@ -131,8 +131,8 @@ class PostLane(wiring.Component):
     """
 
     BIAS = 0
-    MULTIPLY = BIAS + 1
-    ACC = MULTIPLY + 1
+    MULTIPLY = BIAS + 2
+    ACC = MULTIPLY
     COARSE = MULTIPLY + WideMultiplier.LATENCY
     MIDDLE = COARSE + 1
     FINE = MIDDLE + 1
@@ -170,9 +170,10 @@ class PostLane(wiring.Component):
         m = Module()
 
         acc = Signal(signed(32), reset_less=True)
-        m.d.sync += acc.eq(Mux(self.keep, self.sum + self.bias, 0))
-        # The way to the memory is long, and begins at a register of its own.
-        m.d.comb += self.acc.eq(_delay(m, acc, self.ACC - self.MULTIPLY, "acc"))
+        addend = _delay(m, self.sum, 1, "sum")
+        bias, keep = _delay(m, self.bias, 1, "bias"), _delay(m, self.keep, 1, "keep")
+        m.d.sync += acc.eq(Mux(keep, addend + bias, 0))
+        m.d.comb += self.acc.eq(acc)
 
         m.submodules.multiplier = multiplier = WideMultiplier(a_bits=32, b_bits=18,
                                                               target=self._target)

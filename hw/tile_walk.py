@@ -58,7 +58,7 @@ class TileWalk(wiring.Component):
     stage : Out(stage_signature)
         To the job queue.
     strip_ready, strip_length, strip_take : In, In, Out
-        The strip loader's next strip.
+        The strip loader's next strip; its length is right a cycle before it is ready.
     acts_ready, acts_take : In, Out
         The activation loader's next half.
     waits_for : Out(Cause)
@@ -91,12 +91,13 @@ class TileWalk(wiring.Component):
         job = self.stage.job
         o = Signal(self.o.payload.shape(), reset_less=True)
         # What is left belongs to the job at the front; and so does all that follows it.
-        begun, settled = Signal(), Signal()
+        begun, looks = Signal(), Signal()           # for a tile, unless one is offered
         outputs_left, groups_left = Signal(16, reset_less=True), Signal.like(job.groups,
                                                                              reset_less=True)
         base = Signal(range(self.half_words), reset_less=True)
         bank, half = Signal(range(STRIP_BANKS)), Signal(range(ActLoader.HALVES))
         param_bank = Signal(o.tile.bank.shape())
+        length = Signal.like(self.strip_length, reset_less=True)
         decided, take, restart = Signal(), Signal(), Signal(init=1)
         end_strip, end_job = Signal(), Signal()     # with ``take``: of the last tile
         # Registers that follow others; the next tile is taken three cycles after those change.
@@ -111,21 +112,21 @@ class TileWalk(wiring.Component):
         m.d.sync += [
             # A sum that no other one is made of: its carry goes nowhere else.
             last_strip.eq((outputs_left - (self.cols + 1))[-1]), last_group.eq(groups_left == 1),
-            single.eq(self.strip_length == 1),
-            near.eq(self.strip_length >= max(1, self.spacing - 1)),
-            long.eq(self.strip_length >= self.spacing),
+            length.eq(self.strip_length),
+            single.eq(length == 1), near.eq(length >= max(1, self.spacing - 1)),
+            long.eq(length >= self.spacing),
             channels.eq(of_strip),
             words.eq(sum(of_strip << bit for bit in range(self.parts.bit_length())
                          if self.parts >> bit & 1)),
             tokens.eq(Mux(last_group, job.last_tokens, self.rows)),
             next_base.eq(base + job.inputs),
-            settled.eq(begun), take.eq(decided),
+            looks.eq(begun & ~decided), take.eq(decided),
             restart.eq(~begun | end_job | (decided & last_group)),
             end_strip.eq(decided & last_group), end_job.eq(decided & last_group & last_strip),
         ]
         m.d.comb += [
             self.o.payload.eq(o),
-            decided.eq(settled & self.strip_ready & self.acts_ready & ~self.o.valid & ~take),
+            decided.eq(looks & self.strip_ready & self.acts_ready & ~self.o.valid),
             self.strip_take.eq(end_strip), self.acts_take.eq(end_job), self.stage.next.eq(end_job),
         ]
         with m.If(~self.stage.valid | self.o.valid):
@@ -144,7 +145,7 @@ class TileWalk(wiring.Component):
         with m.If(take):
             m.d.sync += [
                 self.o.valid.eq(1),
-                o.columns.eq(self.strip_length), o.single.eq(single), o.near.eq(near),
+                o.columns.eq(length), o.single.eq(single), o.near.eq(near),
                 o.long.eq(long),
                 o.strip_base.eq(bank),
                 o.act_base.eq(half * self.half_words + base),

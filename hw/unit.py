@@ -228,7 +228,7 @@ class Unit(wiring.Component):
             for field, value in fields.items():
                 m.d.comb += getattr(getattr(registers, name.lower()), field).eq(value)
         job = queue.descriptor
-        occupied, busy, cause = Signal(), Signal(), Signal.like(issue.cause)
+        occupied, busy = Signal(), Signal()
         full, has_place, had_place = Signal(), Signal(init=1), Signal(init=1)
         queue_space, outstanding = Signal.like(queue.space), Signal.like(queue.outstanding)
         tag, done_tag, done_count = Signal(8), Signal(8), Signal(16)
@@ -253,12 +253,12 @@ class Unit(wiring.Component):
             self.irq.eq(~dead & ((registers.irq_status.done & registers.irq_mask.done)
                                  | (registers.irq_status.error & registers.irq_mask.error)
                                  | (registers.irq_status.space & registers.irq_mask.space))),
-            counters.count.eq(busy), counters.cause.eq(cause),
+            counters.count.eq(busy), counters.cause.eq(issue.cause),
             counters.clear.eq(registers.control.strobe & registers.control.counters_clear),
         ]
         # All of it a cycle late, alike.
         m.d.sync += [
-            occupied.eq((queue.outstanding != 0) | ~result_port.idle), cause.eq(issue.cause),
+            occupied.eq((queue.outstanding != 0) | ~result_port.idle),
             queue_space.eq(Mux(fault.halt, 0, queue.space)), full.eq(queue.space == 0),
             outstanding.eq(queue.outstanding),
             has_place.eq(queue.free_places != 0), had_place.eq(has_place | dropping),

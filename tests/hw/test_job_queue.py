@@ -65,8 +65,11 @@ class Bench:
             ctx.set(dut.descriptor, job)
             ctx.set(dut.push, 1)
             await ctx.tick().until(dut.space != 0)
+            ctx.set(dut.push, self.rng.random() < 0.5)
+            await ctx.tick()                # the descriptor stays for so long
             # A push without space is ignored, whatever it says.
             ctx.set(dut.descriptor, {**GOOD, "tag": 0xEE})
+            ctx.set(dut.push, 1)
             while self.rng.random() < 0.5 and not ctx.get(dut.space):
                 await ctx.tick()
             ctx.set(dut.push, 0)
@@ -79,6 +82,8 @@ class Bench:
                         self.done[other] for other in STAGES[:-1]):
                     await ctx.tick()        # a job is retired after all others met it
                 await pause(ctx, self.rng, self.paces[name])
+                while name == "retire" and not ctx.get(port.valid):
+                    await ctx.tick()
                 ctx.set(port.next, 1)       # without a job it does nothing
                 job, = await ctx.tick().sample(port.job).until(port.valid)
                 self.seen[name].append(fields(job))

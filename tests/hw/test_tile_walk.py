@@ -87,12 +87,16 @@ class Supply:
 
     async def strips(self, ctx):
         for length in self.lengths:
-            await pause(ctx, self.rng, self.stall)
+            if self.rng.random() < self.stall:
+                ctx.set(self.dut.strip_ready, 0)
+                await pause(ctx, self.rng, self.stall)
             ctx.set(self.dut.strip_length, length)
+            if not ctx.get(self.dut.strip_ready):   # one behind another is there at once
+                await ctx.tick()
             ctx.set(self.dut.strip_ready, 1)
             await ctx.tick().until(self.dut.strip_take)
             self.strips_taken += 1
-            ctx.set(self.dut.strip_ready, 0)
+        ctx.set(self.dut.strip_ready, 0)
 
     async def acts(self, ctx):
         for _ in self.jobs:
