@@ -9,9 +9,9 @@ from sparseloom.hw.multiplier import DSP_BITS, Multiplier
 class WideMultiplier(wiring.Component):
     """Signed product whose first factor is cut in two.
 
-    The lower 17 bits of ``a`` and what lies above them are multiplied side by side and added one
-    cycle later; the lowest 17 bits need no sum. One product per cycle, no stalls; the registers
-    have no reset.
+    The lower 17 bits of ``a`` and what lies above them are multiplied side by side, brought to the
+    adder in one cycle, for DSP blocks lie where they lie, and added in the next; the lowest 17 bits
+    need no sum. One product per cycle, no stalls; the registers have no reset.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class WideMultiplier(wiring.Component):
         If a width is outside its limits.
     """
 
-    LATENCY = Multiplier.LATENCY + 1
-    """Cycles from the factors to ``product``: the partial products, their sum."""
+    LATENCY = Multiplier.LATENCY + 2
+    """Cycles from the factors to ``product``: the partial products, their way, their sum."""
 
     MULTIPLIERS = 2
     """DSP blocks of one."""
@@ -62,8 +62,11 @@ class WideMultiplier(wiring.Component):
             low.a.eq(Cat(self.a[:cut], 0)), high.a.eq(self.a[cut:].as_signed()),
             low.b.eq(self.b), high.b.eq(self.b),
         ]
+        low_part = Signal.like(low.product, reset_less=True)
+        high_part = Signal.like(high.product, reset_less=True)
         upper = Signal(signed(len(self.product) - cut), reset_less=True)
         lower = Signal(cut, reset_less=True)
-        m.d.sync += [upper.eq(high.product + (low.product >> cut)), lower.eq(low.product)]
+        m.d.sync += [low_part.eq(low.product), high_part.eq(high.product),
+                     upper.eq(high_part + (low_part >> cut)), lower.eq(low_part)]
         m.d.comb += self.product.eq(Cat(lower, upper))
         return m

@@ -84,7 +84,7 @@ CAPTURE = 5
 """A cell: from the last operands to the sum in the drain register."""
 DRAIN = 1
 """From the array's edge to a step of post-processing."""
-POSTPROCESS = 16
+POSTPROCESS = 17
 """From a step to its results."""
 RESULT_FIFO = 3
 """From results to the word at the result FIFO's output, if none waits before it."""
