@@ -99,18 +99,19 @@ class Issue(wiring.Component):
         short = tile.columns[:len(least)]
         begin, too_short = Signal(), Signal()
         m.d.comb += too_short.eq((short - least)[-1])
-        # Of the tile offered in the cycle before: it is there, comes late enough if the array is
-        # idle, and leaves so much room.
-        there, late = Signal(), Signal(reset_less=True)
+        # Of the tile offered in the cycle before: it is there, there is room for it (``may``), it
+        # comes late enough if the array is idle, and leaves so much room.
+        there, may, late = Signal(), Signal(), Signal(reset_less=True)
         # Room is kept as one more than it is, and what a begin leaves of it is subtracted before
-        # the begin; a bit below the point takes the sum of two carries.
+        # the begin; a bit below the point takes the sum of two carries. The room itself shrinks in
+        # the cycle behind a begin, in which no tile is offered.
         room = Signal(range(self.room_words + 2), init=self.room_words + 1)
         returned = Signal()
         left_over = Signal(signed(len(room) + 1), reset_less=True)
         remains = Signal.like(left_over)
         m.d.comb += [
             self.last.eq(last),
-            begin.eq(there & ~left_over[-1] & Mux(last, tile.long, idle & late)),
+            begin.eq(may & Mux(last, tile.long, idle & late)),
             self.i.ready.eq(begin),
         ]
         with m.If(last):
@@ -124,12 +125,13 @@ class Issue(wiring.Component):
                                       Const(-1, len(left_over) - len(tile.words))))[1:])
         m.d.sync += [
             returned.eq(self.returned),
-            left_over.eq(remains), there.eq(self.i.valid & ~begin),
+            left_over.eq(remains), may.eq(self.i.valid & ~begin & ~remains[-1]),
+            there.eq(self.i.valid & ~begin),
         ]
         room_after, room_else = Signal.like(room), Signal.like(room)
         m.d.comb += [room_after.eq((Cat(1, left_over) + Cat(1, returned))[1:]),
                      room_else.eq(room + returned)]
-        m.d.sync += room.eq(Mux(begin, room_after, room_else))
+        m.d.sync += room.eq(Mux(self.first, room_after, room_else))
 
         strip_addr = Signal.like(self.strip_addr, reset_less=True)
         behind = Signal(data.StructLayout({

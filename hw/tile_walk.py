@@ -138,13 +138,12 @@ class TileWalk(wiring.Component):
         with m.Else():
             m.d.comb += self.waits_for.eq(Cause.OTHER)
 
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        # Gates, no enable: ``ready`` comes late.
+        m.d.sync += self.o.valid.eq(take | (self.o.valid & ~self.o.ready))
         with m.If(~begun):                  # loads until there is a job, and with it
             m.d.sync += [begun.eq(self.stage.valid), outputs_left.eq(job.outputs)]
         with m.If(take):
             m.d.sync += [
-                self.o.valid.eq(1),
                 o.columns.eq(length), o.single.eq(single), o.near.eq(near),
                 o.long.eq(long),
                 o.strip_base.eq(bank),
