@@ -21,7 +21,7 @@ PART = 4
 """Bits that are compared with a sign at once."""
 
 DELAY_WORDS = 16
-"""Words of a memory that delays raw sums: a block memory, of which there are enough."""
+"""Words of a memory that delays raw sums."""
 
 
 def post_input_layout(*, lanes: int, sum_bits: int) -> data.StructLayout:
@@ -343,18 +343,19 @@ class PostProcess(wiring.Component):
             lut_en.eq(self.lut_write.en),
         ]
 
-        # Raw sums go round the arithmetic, a word of all lanes in every cycle, and what is left of
-        # the blocks takes flags along. Low bytes come back to where bytes are chosen.
+        # Raw sums go round the arithmetic, a word of all lanes in every cycle, and flags with them.
+        # Low bytes come back to where bytes are chosen, out of one block memory; the others would
+        # take three, and have look-up tables.
         write_at = Signal(range(DELAY_WORDS))
         m.d.sync += write_at.eq(write_at + 1)
 
-        def memory(name, shape, arrival):
+        def memory(name, shape, arrival, distributed):
             """A word written in stage ``ACC``, in stage ``arrival``."""
             behind = arrival - PostLane.ACC - SimpleDualPort.LATENCY
             assert 0 < behind < DELAY_WORDS
             m.submodules[name] = delay = SimpleDualPort(
                 shape=data.StructLayout(shape), depth=DELAY_WORDS, target=self._target,
-                distributed=0)
+                distributed=distributed)
             read_at = Signal(range(DELAY_WORDS), name=f"{name}_at", init=DELAY_WORDS - behind)
             m.d.sync += read_at.eq(read_at + 1)
             m.d.comb += [delay.write.en.eq(1), delay.write.addr.eq(write_at),
@@ -362,9 +363,10 @@ class PostProcess(wiring.Component):
             return delay.write.data, delay.read.data
 
         low_in, low = memory("low_bytes", {
-            "bytes": data.ArrayLayout(8, self._lanes), "drop": self._lanes}, PostLane.LOOKUP)
+            "bytes": data.ArrayLayout(8, self._lanes), "drop": self._lanes}, PostLane.LOOKUP, 0)
         high_in, high = memory("high_bytes", {
-            "bytes": data.ArrayLayout(24, self._lanes), "raw": 1, "last": 1}, self.LATENCY)
+            "bytes": data.ArrayLayout(24, self._lanes), "raw": 1, "last": 1}, self.LATENCY,
+            DELAY_WORDS)
         drop = _delay(m, low.drop, PostLane.SELECT - PostLane.LOOKUP, "drop")
         m.d.comb += [
             low_in.drop.eq(_delay(m, ~step.keep, PostLane.ACC, "drop_in")),
