@@ -73,7 +73,7 @@ class StripLoader(wiring.Component):
     ERROR_LATENCY = 6
     """Cycles from a header's last beat to ``error``: door, fields, counts, causes, first, told."""
 
-    SETTLE_CYCLES = 1 + Crc32.VERDICT_LATENCY
+    SETTLE_CYCLES = 2 + Crc32.VERDICT_LATENCY
     """Cycles behind a packet's last beat until its CRC is known; a strip is ready in the next."""
 
     def __init__(self, *, rows: int, cols: int, max_k: int, act_words: int, bus_bits: int,
@@ -113,7 +113,7 @@ class StripLoader(wiring.Component):
         finish = Signal()           # the last words settle, the masks are expanded
         # The CRC of all beats is known, words and masks are through. (What ``wait`` sets back a
         # reset does, too, by that.)
-        closed = Signal(Crc32.VERDICT_LATENCY - 1, reset_less=True)
+        closed = Signal(self.SETTLE_CYCLES - 2, reset_less=True)
         through = Signal()
         done = Signal()             # one cycle: the packet is judged
         begin = Signal()
@@ -288,7 +288,7 @@ class StripLoader(wiring.Component):
         def follow(at, leaves: ValueLike, comes: ValueLike):
             """Left with the beat that "leaves", come to with one that "comes"."""
             with m.If(taken):
-                m.d.sync += at.eq((at & ~leaves) | comes)
+                m.d.sync += at.eq((at & ~Value.cast(leaves)) | comes)
 
         for at, leaves, comes in ((at_header[0], 1, begin),     # ... or without any
                                   (at_bitmap, last_bitmap, at_check[1] & ~table_due),
@@ -310,9 +310,10 @@ class StripLoader(wiring.Component):
 
         # CRC over the whole packet, its own field included.
         m.submodules.crc = crc = Crc32(bus_bytes)
-        crc_valid = Signal()
-        m.d.sync += crc_valid.eq(taken)
-        m.d.comb += [crc.start.eq(wait), crc.valid.eq(crc_valid), crc.data.eq(seen)]
+        # It sees a beat by a register that nothing else hangs on.
+        crc_valid, crc_data = Signal(2), Signal.like(seen, reset_less=True)
+        m.d.sync += [crc_valid.eq(Cat(taken, crc_valid)), crc_data.eq(seen)]
+        m.d.comb += [crc.start.eq(wait), crc.valid.eq(crc_valid[-1]), crc.data.eq(crc_data)]
 
         # Masks to indices. What was left of the packet before is thrown away.
         m.submodules.expand = expand = MaskExpand(beat_bits=bits, block_inputs=q, max_k=self.max_k)
