@@ -346,9 +346,6 @@ class PostProcess(wiring.Component):
         # Raw sums go round the arithmetic, a word of all lanes in every cycle, and flags with them.
         # Low bytes come back to where bytes are chosen, out of one block memory; the others would
         # take three, and have look-up tables.
-        write_at = Signal(range(DELAY_WORDS))
-        m.d.sync += write_at.eq(write_at + 1)
-
         def memory(name, shape, arrival, distributed):
             """A word written in stage ``ACC``, in stage ``arrival``."""
             behind = arrival - PostLane.ACC - SimpleDualPort.LATENCY
@@ -356,17 +353,20 @@ class PostProcess(wiring.Component):
             m.submodules[name] = delay = SimpleDualPort(
                 shape=data.StructLayout(shape), depth=DELAY_WORDS, target=self._target,
                 distributed=distributed)
+            write_at = Signal(range(DELAY_WORDS), name=f"{name}_to")
             read_at = Signal(range(DELAY_WORDS), name=f"{name}_at", init=DELAY_WORDS - behind)
-            m.d.sync += read_at.eq(read_at + 1)
+            m.d.sync += [write_at.eq(write_at + 1), read_at.eq(read_at + 1)]
             m.d.comb += [delay.write.en.eq(1), delay.write.addr.eq(write_at),
                          delay.read.addr.eq(read_at)]
             return delay.write.data, delay.read.data
 
         low_in, low = memory("low_bytes", {
             "bytes": data.ArrayLayout(8, self._lanes), "drop": self._lanes}, PostLane.LOOKUP, 0)
-        high_in, high = memory("high_bytes", {
-            "bytes": data.ArrayLayout(24, self._lanes), "raw": 1, "last": 1}, self.LATENCY,
-            DELAY_WORDS)
+        # One for each lane, since an address to steer all of them would have far to go.
+        highs = [memory(f"high_bytes_{lane}", {
+            "bytes": 24, **({} if lane else {"raw": 1, "last": 1})}, self.LATENCY, DELAY_WORDS)
+            for lane in range(self._lanes)]
+        high_in, high = highs[0]
         drop = _delay(m, low.drop, PostLane.SELECT - PostLane.LOOKUP, "drop")
         m.d.comb += [
             low_in.drop.eq(_delay(m, ~step.keep, PostLane.ACC, "drop_in")),
@@ -389,13 +389,13 @@ class PostProcess(wiring.Component):
                 lane.zero_point.eq(zero_point),
                 lane.lut_bank.eq(lut_bank),
                 lane.use_lut.eq(use_lut),
-                low_in.bytes[index].eq(lane.acc), high_in.bytes[index].eq(lane.acc >> 8),
+                low_in.bytes[index].eq(lane.acc), highs[index][0].bytes.eq(lane.acc >> 8),
                 lane.low.eq(low.bytes[index]),
                 lane.raw.eq(raw),
                 lane.drop.eq(drop[index]),
                 lane.lut_write.en.eq(lut_en),
                 Cat(lane.lut_write.addr, lane.lut_write.bank).eq(lut_write),
                 lane.lut_write.data.eq(lut_data),
-                self.o.p.values[index].eq(Cat(lane.byte, high.bytes[index])),
+                self.o.p.values[index].eq(Cat(lane.byte, highs[index][1].bytes)),
             ]
         return m
