@@ -8,6 +8,7 @@ from sparseloom.hw.crc import Crc32
 from sparseloom.hw.drain import PARAM_BANKS, param_stride
 from sparseloom.hw.gearbox import Gearbox
 from sparseloom.hw.job_queue import CAUSES, job_layout, stage_signature
+from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.layouts import Header, OutputParams, ScaleParams, beat_layout, write_signature
 from sparseloom.hw.level import counted
 from sparseloom.hw.mask_expand import MaskExpand
@@ -117,6 +118,12 @@ class StripLoader(wiring.Component):
         through = Signal()
         done = Signal()             # one cycle: the packet is judged
         begin = Signal()
+        # ... and steers more than one register can: what it sets back hangs on a copy of it, which
+        # a reset need not reach, since it follows a cycle later and no packet begins before.
+        wait_next = Signal()
+        m.submodules.anew = copy = KeptRegister(1, init=1, target=self.target)
+        m.d.comb += copy.i.eq(wait_next)
+        anew = copy.o
 
         # The door. What is taken lands in a register with its place in the packet; nothing behind
         # it hears of a beat sooner, but the CRC, which has another one, where no beat ever waits.
@@ -142,6 +149,7 @@ class StripLoader(wiring.Component):
         m.d.sync += seen.eq(self.i.p.data)
         with m.If(~hold):
             m.d.sync += [word.eq(arrived), word_at.eq(arrived_at)]
+        full = None
         if bus_bytes > min(self.column_bytes, PARAM_BYTES):     # else only a table's beats wait
             full, spare, spare_at = Signal(), Signal(beat, reset_less=True), Signal(place)
             m.d.comb += self.i.ready.eq(ready & ~full)
@@ -161,9 +169,10 @@ class StripLoader(wiring.Component):
         closes, table_moves, reopens = Signal(), Signal(), Signal()
         table_nearly = Signal()     # two cycles before a table's beat has left
         m.d.comb += closes.eq(self.i.p.last | at_header[-1] | at_trailer[-1] | at_table)
+        coming = self.i.valid if full is None else self.i.valid & ~full     # and ready: taken
         m.d.sync += [
             reopens.eq((at_check[0] | table_nearly) & ~ended),
-            ready.eq((ready & ~(taken & closes)) | begin | reopens),
+            ready.eq((ready & ~(coming & closes)) | begin | reopens),
         ]
 
         # The packet that is due.
@@ -305,22 +314,23 @@ class StripLoader(wiring.Component):
         m.d.sync += [
             at_check.eq(Cat(taken & at_header[-1], at_check[0])),
             finish.eq((finish & ~(closed[-1] & through)) | (taken & at_trailer[-1])),
-            wait.eq((wait & ~begin) | (done & right)),
+            wait.eq(wait_next),
         ]
+        m.d.comb += wait_next.eq((wait & ~begin) | (done & right))
 
         # CRC over the whole packet, its own field included.
         m.submodules.crc = crc = Crc32(bus_bytes)
         # It sees a beat by a register that nothing else hangs on.
         crc_valid, crc_data = Signal(2), Signal.like(seen, reset_less=True)
         m.d.sync += [crc_valid.eq(Cat(taken, crc_valid)), crc_data.eq(seen)]
-        m.d.comb += [crc.start.eq(wait), crc.valid.eq(crc_valid[-1]), crc.data.eq(crc_data)]
+        m.d.comb += [crc.start.eq(anew), crc.valid.eq(crc_valid[-1]), crc.data.eq(crc_data)]
 
         # Masks to indices. What was left of the packet before is thrown away.
         m.submodules.expand = expand = MaskExpand(beat_bits=bits, block_inputs=q, max_k=self.max_k)
         mask_fifo = BlockFifo(
             shape=bits, depth=-(-self.max_k // UNIT_BITS) * unit_beats, target=self.target,
             ahead=True)
-        m.submodules.mask_fifo = ResetInserter(wait)(mask_fifo)
+        m.submodules.mask_fifo = ResetInserter(anew)(mask_fifo)
         bitmap_depth = max(2, -(-self.max_k // (q * UNIT_BITS)) * unit_beats)
         m.submodules.bitmap_words = bitmap_words = inferred_memory(
             shape=bits, depth=bitmap_depth, distributed=self.target == "ecp5")
@@ -345,9 +355,9 @@ class StripLoader(wiring.Component):
             m.d.comb += port.addr.eq(at)
             with m.If(moves):
                 m.d.sync += at.eq(at + 1)
-            with m.If(wait):
+            with m.If(anew):
                 m.d.sync += at.eq(0)
-        with m.If(wait):
+        with m.If(anew):
             m.d.sync += [unread.eq(0), has_unread.eq(0)]
 
         k_valid, k = Signal(), Signal(range(self.max_k), reset_less=True)
@@ -492,7 +502,7 @@ class StripLoader(wiring.Component):
                 (done, 1), (strip_done, ~table_due), (table_done, table_due))),
         ]
 
-        with m.If(wait):
+        with m.If(anew):
             m.d.sync += [k_count.eq(0), w_count.eq(0), param_count.eq(0), entry.eq(0),
                          params_full.eq(0), closed.eq(0), surplus.eq(0), bad_param.eq(0),
                          bad_reserved.eq(0)]
