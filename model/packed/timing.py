@@ -40,7 +40,7 @@ EXPAND_LOAD = 3
 """From a word of masks at its memory's output until its first mask may be taken."""
 EXPAND_DONE = 3
 """From the last index, or the last look at the bitmap, to ``done``."""
-PACKET_CHECK = 6
+PACKET_CHECK = 7
 """From the cycle behind a packet's last beat to its last check, if masks and words are through."""
 SETTLED = 2
 """From the first cycle with masks and words through to a packet's last check, if that is later."""

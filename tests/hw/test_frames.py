@@ -64,15 +64,15 @@ def test_receiver_takes_whole_frames_and_tells_of_others():
                            line[:5] + b"\x5a" + line[5:],                       # one too many
                            line[:-3] + b"\0"):                                  # cut short
                 await send(ctx, dut, spoilt)
-                await ctx.tick().repeat(5)
+                await ctx.tick().repeat(CRC_SETTLES)
                 assert not ctx.get(dut.held)
                 bad += 1
             await send(ctx, dut, line[:6])                    # half a frame, then silence
-            await ctx.tick().repeat(47)
+            await ctx.tick().repeat(42 + CRC_SETTLES)
             bad += 1
             assert len(damaged) == bad
             await send(ctx, dut, line)
-            await ctx.tick().repeat(5)
+            await ctx.tick().repeat(CRC_SETTLES)
             assert ctx.get(dut.held)
             await send(ctx, dut, Frame(sequence=99, kind=1, data=bytes(9)).encode())   # is lost
             await send(ctx, dut, b"\0\5\1\0")                                          # so is this
@@ -83,20 +83,21 @@ def test_receiver_takes_whole_frames_and_tells_of_others():
         # Data too long for this receiver, by a byte and by many.
         for size in (DATA + 1, DATA + 5, 1024):
             await send(ctx, dut, Frame(sequence=1, kind=1, data=b"\7" * size).encode())
-            await ctx.tick().repeat(5)
+            await ctx.tick().repeat(CRC_SETTLES)
             assert not ctx.get(dut.held)
             bad += 1
         # Released in the middle of the next frame: that one is lost whole, the one behind is not.
         first, second, third = frames()[1:4]
         await send(ctx, dut, first.encode())
+        await ctx.tick().repeat(CRC_SETTLES)
         line = second.encode()
         await send(ctx, dut, line[:5])
         await drop(ctx, dut)
         await send(ctx, dut, line[5:])
-        await ctx.tick().repeat(5)
+        await ctx.tick().repeat(CRC_SETTLES)
         assert not ctx.get(dut.held)
         await send(ctx, dut, third.encode())
-        await ctx.tick().repeat(5)
+        await ctx.tick().repeat(CRC_SETTLES)
         assert await read_frame(ctx, dut) == third
         assert len(damaged) == bad
 
