@@ -98,6 +98,7 @@ class Issue(wiring.Component):
         least = Signal(range(max(self.spacing, 2)))
         short = tile.columns[:len(least)]
         begin, too_short = Signal(), Signal()
+        timely = Signal(attrs={"keep": 1})      # one look-up table, so that a begin is another
         m.d.comb += too_short.eq((short - least)[-1])
         # Of the tile offered in the cycle before: it is there, there is room for it (``may``), it
         # comes late enough if the array is idle, and leaves so much room.
@@ -111,7 +112,7 @@ class Issue(wiring.Component):
         remains = Signal.like(left_over)
         m.d.comb += [
             self.last.eq(last),
-            begin.eq(may & Mux(last, tile.long, idle & late)),
+            timely.eq(Mux(last, tile.long, idle & late)), begin.eq(may & timely),
             self.i.ready.eq(begin),
         ]
         with m.If(last):
