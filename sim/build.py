@@ -17,9 +17,8 @@ from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
 
 BENCH = Path(__file__).with_name("bench.v")
-ECP5_CELLS = Path(__file__).with_name("ecp5_cells.v")
-LIBRARIES = (ECP5_CELLS, Path(__file__).with_name("stream_ends.v"),
-             Path(__file__).with_name("script.v"))
+LIBRARIES = tuple(Path(__file__).with_name(name) for name in (
+    "ecp5_slices.v", "ecp5_blocks.v", "stream_ends.v", "script.v"))
 """Models of the vendor's cells; the streams' ends and the driver of the benches."""
 CLOCK = Path(__file__).with_name("clock.cpp")
 """Main program of a bench without Python."""
@@ -171,12 +170,14 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
 
 
 def libraries_of(*files: Path) -> list[Path]:
-    """Those of :data:`LIBRARIES` of whose modules the files have instances."""
+    """Those of :data:`LIBRARIES` of whose modules the files have instances, but no definition."""
     text = "\n".join(file.read_text() for file in files)
+    defined = set(re.findall(r"^module (\w+)", text, re.MULTILINE))
 
     def used(library: Path) -> bool:
         modules = re.findall(r"^module (\w+)", library.read_text(), re.MULTILINE)
-        return any(re.search(rf"^ *{module} ", text, re.MULTILINE) for module in modules)
+        return any(re.search(rf"^ *{module} ", text, re.MULTILINE)
+                   for module in modules if module not in defined)
 
     return [library for library in LIBRARIES if used(library)]
 
