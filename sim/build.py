@@ -18,16 +18,16 @@ from sparseloom.sim.errors import SimulationError
 
 BENCH = Path(__file__).with_name("bench.v")
 LIBRARIES = tuple(Path(__file__).with_name(name) for name in (
-    "ecp5_slices.v", "ecp5_blocks.v", "stream_ends.v", "script.v"))
-"""Models of the vendor's cells; the streams' ends and the driver of the benches."""
+    "ecp5_slices.v", "ecp5_blocks.v", "stream_ends.v", "script.v", "protocol.sv"))
+"""Models of the vendor's cells; the streams' ends, driver and rules of the benches."""
 CLOCK = Path(__file__).with_name("clock.cpp")
 """Main program of a bench without Python."""
 TOP = "bench"
 CACHE_VARIABLE = "SPARSELOOM_CACHE"
 # Moving conditions takes ten times as long as the rest of the translation, for nothing measurable.
 VERILATOR_FLAGS = ("-O3", "-fno-merge-cond-motion", "--x-assign", "fast", "--x-initial", "fast",
-                   "--no-timing", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-                   "--output-split", "20000")
+                   "--no-timing", "--assert", "--no-assert-case", "-Wno-fatal", "-Wno-lint",
+                   "-Wno-style", "--output-split", "20000")
 COMPILER_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 # Simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
 LONG_RUN_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")

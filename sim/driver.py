@@ -196,10 +196,6 @@ class Unit(Control):
         frame = await with_timeout(self.results.recv(compact=False), limit * CLOCK_NS, "ns")
         return to_packet(frame, self.bus_bytes)
 
-    def violations(self) -> int:
-        """Broken stream rules that the bench counted."""
-        return int(self.dut.violations.value)
-
 
 def to_packet(frame: Any, bus_bytes: int) -> Packet:
     """Kept bytes of an ``AxiStreamFrame``; the beat with TUSER apart from them."""

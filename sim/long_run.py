@@ -14,6 +14,7 @@ from sparseloom.hw.job import Job, pack_fields, unpack_fields
 from sparseloom.hw.registers import COUNTERS, TABLE
 from sparseloom.sim.build import TOP, Build
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.rules import broken_rule
 
 LONG_RUN = Path(__file__).with_name("long_run.v")
 SCRIPT, LOG, MESSAGES = "script.txt", "script.log", "log.txt"
@@ -23,7 +24,7 @@ MOST_CYCLES = 1 << 31
 """The longest limit: cycles are counted in 32 bits."""
 NOTE: tuple[str, ...] = (
     "first_cycle", "last_cycle", "offer_cycle", "weight_beats", "act_beats", "result_beats",
-    "weight_stalls", "act_stalls", "result_stalls", "violations")
+    "weight_stalls", "act_stalls", "result_stalls")
 """What the script's ``note`` logs, in its order."""
 STREAMS = {"weights": "weight", "acts": "act", "results": "result"}
 
@@ -79,8 +80,6 @@ class Played:
         Beats that each stream passed.
     late_beats : int
         Beats of results behind the last.
-    violations : int
-        Broken rules of AXI4-Stream.
     error : dict of str to int
         Fields of the unit's ERROR.
     """
@@ -94,7 +93,6 @@ class Played:
     stalls: dict[str, int]
     beats: dict[str, int]
     late_beats: int
-    violations: int
     error: dict[str, int]
 
     @property
@@ -122,13 +120,15 @@ def run_long(simulator: Build, folder: Path, queues: Sequence[JobQueue]) -> list
     Raises
     ------
     SimulationError
-        If the simulator stops in mid-script.
+        If a rule of the ports is broken, or the simulator stops in mid-script.
     """
     (folder / SCRIPT).write_text("".join(f"{step}\n" for step in ["sleep 2 0", *(
         step for number, queue in enumerate(queues) for step in _steps(number, queue))]))
     with open(folder / MESSAGES, "w") as messages:
         code = subprocess.run([simulator.folder / TOP], cwd=folder, stdin=subprocess.DEVNULL,
                               stdout=messages, stderr=subprocess.STDOUT, check=False).returncode
+    if rule := broken_rule(folder / MESSAGES):
+        raise SimulationError(f"{rule}; to run it again: {replay_command(simulator, folder)}")
     found: list[Played] = []
     with suppress(OSError, ValueError, StopIteration):
         lines = iter([[int(word) for word in line.split()]
@@ -206,4 +206,4 @@ def _played(queue: JobQueue, lines: Iterator[list[int]]) -> Played:
         stalls={stream: note[f"{one}_stalls"] for stream, one in STREAMS.items()},
         beats={stream: note[f"{one}_beats"] for stream, one in STREAMS.items()},
         late_beats=later["result_beats"] - note["result_beats"],
-        violations=later["violations"], error=error)
+        error=error)

@@ -20,7 +20,6 @@ module bench #(
     wire [31:0] number, seed, packets, cycle, first_cycle, last_cycle, offer_cycle;
     wire [7:0] gap_weights, gap_acts, gap_results;
     wire [31:0] weight_beats, act_beats, result_beats, weight_stalls, act_stalls, result_stalls;
-    wire [31:0] violations;
 
     sparseloom unit (
         .aclk(aclk), .aresetn(aresetn), .irq(irq),
@@ -43,7 +42,7 @@ module bench #(
     );
 
     stream_ends #(.BUS_BYTES(BUS_BYTES)) ends (
-        .aclk(aclk), .aresetn(aresetn),
+        .aclk(aclk),
         .weights_tdata(weights_tdata), .weights_tkeep(weights_tkeep), .weights_tlast(weights_tlast),
         .weights_tvalid(weights_tvalid), .weights_tready(weights_tready),
         .acts_tdata(acts_tdata), .acts_tkeep(acts_tkeep), .acts_tlast(acts_tlast),
@@ -52,11 +51,10 @@ module bench #(
         .results_tlast(results_tlast), .results_tuser(results_tuser),
         .results_tvalid(results_tvalid), .results_tready(results_tready),
         .play(play), .number(number), .seed(seed), .gap_weights(gap_weights), .gap_acts(gap_acts),
-        .gap_results(gap_results), .packets(packets), .cycle(cycle), .done(done),
-        .first_cycle(first_cycle), .last_cycle(last_cycle), .offer_cycle(offer_cycle),
+        .gap_results(gap_results), .packets(packets), .expect_(1'b0), .pause(3'b0), .cycle(cycle),
+        .done(done), .first_cycle(first_cycle), .last_cycle(last_cycle), .offer_cycle(offer_cycle),
         .weight_beats(weight_beats), .act_beats(act_beats), .result_beats(result_beats),
-        .weight_stalls(weight_stalls), .act_stalls(act_stalls), .result_stalls(result_stalls),
-        .violations(violations)
+        .weight_stalls(weight_stalls), .act_stalls(act_stalls), .result_stalls(result_stalls)
     );
 
     script driver (
@@ -65,10 +63,13 @@ module bench #(
         .wready(wready), .bresp(bresp), .bvalid(bvalid), .araddr(araddr), .arvalid(arvalid),
         .arready(arready), .rdata(rdata), .rresp(rresp), .rvalid(rvalid),
         .play(play), .number(number), .seed(seed), .gap_weights(gap_weights), .gap_acts(gap_acts),
-        .gap_results(gap_results), .packets(packets), .cycle(cycle), .done(done),
+        .gap_results(gap_results), .packets(packets), .phase(8'b0), .cycle(cycle), .done(done),
         .first_cycle(first_cycle), .last_cycle(last_cycle), .offer_cycle(offer_cycle),
         .weight_beats(weight_beats), .act_beats(act_beats), .result_beats(result_beats),
-        .weight_stalls(weight_stalls), .act_stalls(act_stalls), .result_stalls(result_stalls),
-        .violations(violations)
+        .weight_stalls(weight_stalls), .act_stalls(act_stalls), .result_stalls(result_stalls)
     );
 endmodule
+
+// Rules of the unit's ports, see protocol.sv.
+bind sparseloom
+    protocol #(.BUS_BYTES($bits(m_axis_results_tkeep))) rules (.*);

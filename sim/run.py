@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sparseloom.sim.build import TOP, Build, cache_folder
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.rules import broken_rule
 
 RECORD = "run.json"
 LOG = "log.txt"
@@ -94,7 +95,7 @@ def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
     Raises
     ------
     SimulationError
-        If the simulator stopped without results.
+        If the simulator stopped without results, or a rule of the ports was broken.
     """
     from cocotb_tools.runner import get_runner
 
@@ -115,6 +116,8 @@ def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
             test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=build.folder, test_dir=folder, results_xml=str(results),
             log_file=folder / LOG, waves=waves, seed=seed, extra_env=environment)
+    if rule := broken_rule(folder / LOG):
+        raise SimulationError(f"{rule}; to run it again: {replay_command(folder)}")
     try:
         cases = list(ElementTree.parse(results).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError):

@@ -51,7 +51,6 @@ async def run_chain(dut):
         "late_beats": sum(int(getattr(dut, name).value) - count for name, count in beats.items()),
         "cycles": int(dut.last_cycle.value) - int(dut.first_cycle.value) + 1,
         "link_waits": int(dut.link_waits.value),
-        "violations": int(dut.link_violations.value) + int(dut.result_violations.value),
         "units": {name: {"error": await unit.read("ERROR"), "status": await unit.read("STATUS"),
                          "done": await unit.read("DONE"), "counters": await unit.counters()}
                   for name, unit in units.items()},

@@ -61,7 +61,7 @@ async def run_queue(dut, unit: Unit, queue: dict) -> dict:
         "first_act": int(dut.first_cycle.value) - start, "end": int(dut.last_cycle.value) - start,
         "stalls": {"weights": int(dut.weight_stalls.value), "acts": int(dut.act_stalls.value),
                    "results": int(dut.result_stalls.value)},
-        "error": (await unit.read("ERROR"))["cause"], "violations": unit.violations(),
+        "error": (await unit.read("ERROR"))["cause"],
         "beats": {"weights": int(dut.weight_beats.value), "acts": int(dut.act_beats.value),
                   "results": beats, "late": int(dut.result_beats.value) - beats},
     }

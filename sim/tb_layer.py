@@ -47,7 +47,7 @@ async def run_plan(dut):
         "cycles": int(dut.last_cycle.value) - int(dut.first_cycle.value) + 1,
         "weight_beats": int(dut.weight_beats.value), "act_beats": int(dut.act_beats.value),
         "result_beats": beats, "late_beats": int(dut.result_beats.value) - beats,
-        "violations": unit.violations(), "counters": await unit.counters(),
+        "counters": await unit.counters(),
         "error": await unit.read("ERROR"), "status": await unit.read("STATUS"),
         "done": await unit.read("DONE"),
         "pushes": [cycle - int(dut.offer_cycle.value) for cycle in pushes],
