@@ -24,15 +24,18 @@ ifneq ($(strip $(EXTRA_INDEX_URL)),)
 export PIP_EXTRA_INDEX_URL := $(strip $(EXTRA_INDEX_URL) $(PIP_EXTRA_INDEX_URL))
 endif
 
+N ?= 2000
+SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
 	bench-fuzz bench-simspeed
-.PHONY: help demo test lint setup check clean bench-glue $(BENCHES)
+.PHONY: help demo test regress lint setup check clean bench-glue $(BENCHES)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     a real encoder, pruned, quantised and proved in RTL; ends with a table"
 	@echo "              MODEL=folder-or-hub-name TASK=folder-or-name ARGS='--rows 8 --cols 8'"
 	@echo "make test     linter, type checker, every test (ARGS='-k codec' selects)"
+	@echo "make regress  random jobs in RTL until coverage is whole: N=2000 SEED=1"
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
 	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
@@ -79,6 +82,10 @@ bench-glue: check $(READY)-bench $(if $(DATA_DIR),,$(READY)-hub)
 
 $(BENCHES): bench-%: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.$* $(ARGS)
+
+regress: check $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/sparseloom sim regress -n $(N) --seed $(SEED) \
+		--json bench/results/regress.json $(ARGS)
 
 lint: check $(READY)
 	@mkdir -p $(TYPES)

@@ -116,7 +116,23 @@ def linear(layer: PackedLayer, x: np.ndarray) -> np.ndarray:
     ndarray, shape (M, N)
         int32 for a raw layer, else int8.
     """
-    acc = accumulate(x, layer.dense_weight(), layer.bias)
+    return from_sums(layer, accumulate(x, layer.dense_weight(), layer.bias))
+
+
+def from_sums(layer: PackedLayer, acc: np.ndarray) -> np.ndarray:
+    """What the unit makes of a layer's sums.
+
+    Parameters
+    ----------
+    layer : PackedLayer
+    acc : ndarray of int32, shape (M, N)
+        As :func:`accumulate` gives them.
+
+    Returns
+    -------
+    ndarray, shape (M, N)
+        int32 for a raw layer, else int8.
+    """
     if layer.raw:
         return acc
     y = requantise(acc, layer.mult, layer.shift, layer.output_zero_point)

@@ -251,6 +251,60 @@ def chain(
         raise typer.Exit(1)
 
 
+@app.command()
+def regress(
+    jobs: Annotated[int, typer.Option("--jobs", "-n", min=1, help="Random jobs.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 1,
+    builds: Annotated[list[str] | None, typer.Option(
+        "--build", show_default="all of them", help="Build of the unit; may be repeated.")] = None,
+    replay: Annotated[str | None, typer.Option(
+        metavar="SEED:INDEX", show_default=False, help="Play this case alone.")] = None,
+    case: Annotated[Path | None, typer.Option(
+        show_default=False, help="Play the case of this file alone, a shrunk one for instance.",
+    )] = None,
+    allow_empty: Annotated[bool, typer.Option(
+        "--allow-empty", help="Mandatory bins may stay empty: for short runs.")] = False,
+    report: Annotated[Path | None, typer.Option(
+        "--json", show_default=False, help="Write what was found to this file.")] = None,
+) -> None:
+    """Random jobs, pauses, errors, clears and resets in RTL; results, cycles and coverage checked.
+
+    A failure is told with its configuration and the command that plays it again, and is shrunk.
+    Exit code 0 only if no case failed and no mandatory bin stayed empty.
+    """
+    from sparseloom.model.write import write_whole
+    from sparseloom.sim.regress.run import case_to_play, chosen_builds, play_case, tell
+    from sparseloom.sim.regress.run import regress as run_regression
+
+    names = chosen_builds(builds)
+    log = Console(stderr=True)
+    if replay is not None or case is not None:
+        one, command = case_to_play(replay, case, names)
+        seen, failure = play_case(one, replay=command)
+        found = {"case": one.to_json(), "failure": failure and failure.as_dict(),
+                 "events": seen.events}
+        if failure is not None:
+            tell(failure, log)
+        else:
+            Console().print(f"the case passed on build {one.build}", highlight=False)
+        failed = failure is not None
+    else:
+        with progress_bars(log) as progress:
+            ran = run_regression(jobs, seed, builds=names, progress=progress,
+                                 told=lambda failure: tell(failure, log))
+        ran.show(Console())
+        found, failed = ran.as_dict(), bool(ran.failures)
+        if ran.empty and not allow_empty:
+            log.print(f"error: mandatory bins that stayed empty: {'; '.join(ran.empty)}",
+                      highlight=False, soft_wrap=True, markup=False)
+            failed = True
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(report, (json.dumps(found, indent=1) + "\n").encode())
+    if failed:
+        raise typer.Exit(1)
+
+
 def _config_for(layers: Iterable[PackedLayer], *, max_k: int | None = None,
                 act_words: int | None = None, **others: Any) -> ArrayConfig:
     """A build that is large enough for the layers where the command says nothing else."""

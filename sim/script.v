@@ -76,7 +76,7 @@ module script #(
     reg [31:0] first, second, left, last;     // the step's numbers; cycles of a sleep, end of waits
     integer file, log, found;
     wire late = cycle >= last;
-    wire again = (step == "until" & ~|(rdata & second) & ~done) | (step == "while" & |(rdata & second));
+    wire again = (step == "until" & ~|(rdata & second) & ~(done & play)) | (step == "while" & |(rdata & second));
 
     initial begin
         file = $fopen(FILE, "r");

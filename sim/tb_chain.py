@@ -55,6 +55,7 @@ async def run_chain(dut):
                          "done": await unit.read("DONE"), "counters": await unit.counters()}
                   for name, unit in units.items()},
     }, indent=2))
+    dut.aresetn.value = 0                           # behind an error there is more on offer
     dut.play.value = 0
     await ClockCycles(dut.aclk, 4)
 

@@ -65,6 +65,8 @@ async def run_queue(dut, unit: Unit, queue: dict) -> dict:
         "beats": {"weights": int(dut.weight_beats.value), "acts": int(dut.act_beats.value),
                   "results": beats, "late": int(dut.result_beats.value) - beats},
     }
+    dut.aresetn.value = int(not found["error"])     # behind an error there is more on offer
     dut.play.value = 0
     await unit.cycles(4)                            # the recorder closes its file
+    dut.aresetn.value = 1
     return found

@@ -52,6 +52,7 @@ async def run_plan(dut):
         "done": await unit.read("DONE"),
         "pushes": [cycle - int(dut.offer_cycle.value) for cycle in pushes],
     }, indent=2))
+    dut.aresetn.value = 0                           # behind an error there is more on offer
     dut.play.value = 0
     await unit.cycles(4)
 

@@ -1,0 +1,1 @@
+"""Constrained random regression of the unit in RTL: cases, played, checked and shrunk."""
