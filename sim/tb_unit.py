@@ -4,24 +4,31 @@ Runs in a folder written by :func:`sparseloom.sim.cases.write_cases`. Cases name
 ``lut`` and ``second`` must be among them; every one of them runs.
 """
 import random
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge, SimTimeoutError, with_timeout
+from cocotb.utils import get_sim_time
+from cocotbext.axi import AxiResp
 
 from sparseloom.hw.registers import REGISTERS, TABLE, Access, build_values
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.stream import decode_results, strip_columns
 from sparseloom.sim.cases import Case, read_cases
-from sparseloom.sim.driver import CLOCK_NS, Job, Packet, Unit, gaps, unpack_fields
+from sparseloom.sim.driver import CLOCK_NS, Job, Packet, Unit, gaps, pack_fields, unpack_fields
 from sparseloom.sim.faults import Fault, act_faults, weight_faults
 
 CAUSES = {code: name for code, (name, _) in spec.ERROR_CAUSES.items()}
 QUIET = 40
 """Cycles in which nothing more may come."""
 STREAMS = ("weights", "acts", "results")
+NAMES = {register.offset: register.name for register in REGISTERS}
+FOREVER = 1 << 62
+"""A time in ns that does not come."""
 
 
 def limit(case: Case) -> int:
@@ -227,6 +234,115 @@ async def identity(dut):
     assert await unit.write("JOB_CONFIG", zero_point=-5, raw=1)
     assert unpack_fields(TABLE["JOB_CONFIG"], (await unit.read_word(
         TABLE["JOB_CONFIG"].offset))[0]) == {"zero_point": -5, "raw": 1, "lut": 0}
+
+
+@dataclass
+class Written:
+    """A value of a register: the word behind a write, and when that was begun and answered."""
+
+    word: int
+    begun: int
+    answered: int = FOREVER
+
+
+async def read_at_random(unit: Unit, rng: random.Random, kept: dict[str, list[Written]],
+                         constant: dict[int, int], count: int) -> None:
+    """Reads, several under way: of what is written meanwhile, constants, what is not there."""
+    async def one(offset: int) -> None:
+        begun = get_sim_time("ns")
+        answer = await unit.read_word(offset)
+        await check_read(offset, answer, int(begun), int(get_sim_time("ns")))
+
+    async def check_read(offset: int, answer: tuple[int, bool], begun: int, ended: int) -> None:
+        name = NAMES.get(offset)
+        if name in kept:
+            history = kept[name]
+            behind = [write.answered for write in history[1:]] + [FOREVER]
+            words = {write.word for write, next_answered in zip(history, behind, strict=True)
+                     if write.begun <= ended and next_answered >= begun}
+            assert answer[1] and answer[0] in words, f"{name}: {answer} is none of {words}"
+        elif offset in constant:
+            assert answer == (constant[offset], True), hex(offset)
+        else:
+            assert answer[1] == (name is not None and TABLE[name].access is not Access.W), (
+                f"{offset:#x}: {answer}")
+
+    under_way = []
+    for _ in range(count):
+        under_way.append(cocotb.start_soon(one(4 * rng.randrange(64))))
+        if rng.random() < 0.4:
+            under_way.append(cocotb.start_soon(one(TABLE[rng.choice(list(kept))].offset)))
+        if len(under_way) > rng.randrange(8):
+            await under_way.pop(0)
+    for reading in under_way:
+        await reading
+
+
+async def write_at_random(unit: Unit, rng: random.Random, kept: dict[str, list[Written]],
+                          count: int) -> None:
+    """Writes of one to four bytes, several under way, to registers that keep and to all others."""
+    async def one(offset: int, first: int, data: bytes, written: Written | None) -> None:
+        answer: Any = await unit.registers.write(offset + first, data)
+        if written is not None:
+            written.answered = int(get_sim_time("ns"))
+        name = NAMES.get(offset)
+        okay = name is not None and TABLE[name].access is not Access.R
+        assert (answer.resp == AxiResp.OKAY) == okay, f"write to {offset:#x}: {answer.resp}"
+
+    under_way = []
+    for _ in range(count):
+        name = rng.choice(list(kept))
+        offset, written = TABLE[name].offset, None
+        first = rng.randrange(4)
+        data = rng.randbytes(rng.randint(1, 4 - first))
+        if rng.random() < 0.3:              # what has no effect: no register, R, a command of zeros
+            offset = 4 * rng.randrange(64)
+            name = NAMES.get(offset, "")
+            if name in kept or name == "JOB_PUSH":
+                continue
+            if name in ("CONTROL", "IRQ_STATUS"):
+                data = bytes(len(data))
+        else:
+            mask = sum(field.mask for field in TABLE[name].fields)
+            bits = ((1 << 8 * len(data)) - 1) << 8 * first
+            word = kept[name][-1].word & ~bits | int.from_bytes(data, "little") << 8 * first
+            written = Written(word & mask, int(get_sim_time("ns")))
+            kept[name].append(written)
+        under_way.append(cocotb.start_soon(one(offset, first, data, written)))
+        if len(under_way) > rng.randrange(8):
+            await under_way.pop(0)
+    for writing in under_way:
+        await writing
+
+
+@cocotb.test()
+@cocotb.parametrize(("share", [0.0, 0.5]))
+async def registers_at_random(dut, share):
+    """Reads and writes at the same time, each channel paused at random, while a job runs."""
+    unit, cases = await start(dut)
+    case, rng = cases["ragged"], random.Random(int(share * 10))
+    constant = {TABLE[name].offset: pack_fields(TABLE[name], **fields)
+                for name, fields in build_values(case.config).items()}
+    await offer(unit, case, 1)
+    kept = {register.name: [Written(
+        (await unit.read_word(register.offset))[0], 0, 0)] for register in REGISTERS
+        if register.access is Access.RW}
+    master: Any = unit.registers
+    if share:
+        for index, channel in enumerate((
+                master.write_if.aw_channel, master.write_if.w_channel, master.write_if.b_channel,
+                master.read_if.ar_channel, master.read_if.r_channel)):
+            channel.set_pause_generator(gaps(random.Random(index), share))
+    working = [cocotb.start_soon(write_at_random(unit, rng, kept, 250)),
+               cocotb.start_soon(read_at_random(unit, rng, kept, constant, 250))]
+    check(case, await unit.receive(limit=limit(case)))
+    for task in working:
+        await task
+    for name, history in kept.items():
+        assert (await unit.read_word(TABLE[name].offset))[0] == history[-1].word, name
+        assert len(history) > 20, "few writes"
+    assert await unit.write("IRQ_MASK")
+    await settle(unit)
 
 
 @cocotb.test()

@@ -97,6 +97,7 @@ class RandomJob:
         """Bias, mult and shift of each output."""
         count = self.outputs
         bias = (rng.standard_normal(count) * spread / 2).astype(np.int64)
+        bias[rng.random(count) < 0.1] = 0
         if self.scale == "extreme":
             mult = rng.choice([spec.MULT_MIN, spec.MULT_MAX], count)
             shift = rng.choice([spec.SHIFT_MIN, 16, 31, 32, spec.SHIFT_MAX], count)
@@ -282,11 +283,11 @@ def _stalls(rng: np.random.Generator, jobs: Sequence[RandomJob], config: ArrayCo
 
 
 def _job(rng: np.random.Generator, config: ArrayConfig, *, large: bool) -> RandomJob:
-    inputs = int(rng.integers(1, config.max_k + 1) if rng.random() < 0.6
-                 else rng.integers(1, min(config.max_k, 24) + 1))
-    outputs = int(rng.integers(1, 1 + config.cols * rng.integers(1, 13 if large else 7)))
+    most = int(rng.choice((config.max_k, min(config.max_k, 24)), p=(0.6, 0.4)))
+    inputs = int(rng.choice((1, config.max_k, rng.integers(1, most + 1)), p=(0.03, 0.05, 0.92)))
+    outputs = int(rng.integers(1, 1 + config.cols * rng.integers(1, 25 if large else 7)))
     most = config.act_words // inputs
-    groups = int(rng.integers(1, 1 + min(most, 40 if large else 6)))
+    groups = int(rng.integers(1, 1 + (min(most, 160) if large else min(most, 6))))
     return RandomJob(
         inputs=inputs, outputs=outputs,
         tokens=int(rng.integers((groups - 1) * config.rows + 1, groups * config.rows + 1)),

@@ -53,7 +53,7 @@ def bins(seen: Seen) -> Counter[str]:
     case = seen.plan.case
     done = good_jobs(seen)
     for work in done:
-        found += _numbers(work)
+        found += numbers(work)
         found += _shapes(work, seen)
     if done:
         found[f"build: {case.build}"] += len(done)
@@ -67,7 +67,7 @@ def bins(seen: Seen) -> Counter[str]:
     return found + _stalls(seen)
 
 
-def _numbers(work: Work) -> Counter[str]:
+def numbers(work: Work) -> Counter[str]:
     """From the oracle's sums."""
     layer, sums = work.layer, work.sums.astype(np.int64)
     found: Counter[str] = Counter()
