@@ -327,7 +327,8 @@ def _event_case(rng: np.random.Generator, build: str, builds: Sequence[str],
     most = max(1, min(config.act_words // inputs, 30))
     groups = most if phase == "computing" else int(rng.integers(1, min(most, 6) + 1))
     # One strip, so that a fault at the stream's end comes before the array could start.
-    strips = int(rng.choice((1, 1, 1, 2)))
+    # While results are held up, a strip can be loaded only behind one of another job.
+    strips = 1 if phase == "draining" else int(rng.choice((1, 1, 1, 2)))
     if phase == "computing" and cause.startswith("acts"):
         strips = int(rng.integers(2, 7))
     outputs = int(rng.integers((strips - 1) * config.cols + 1, strips * config.cols + 1))

@@ -195,12 +195,12 @@ RELEASE = _to(**dict.fromkeys(PORTS, FOREVER))
 def _opening(case: Case, streams: list[Streams], works: list[Work]) -> Steps:
     """Reset, limits, pauses."""
     size = sum(len(packet) for play in streams for packets in play.values() for packet in packets)
-    # Generous: what takes longer than every word and every column one after the other hangs.
-    work = sum(-(-len(one.x) // case.config.rows) * one.layer.in_features
-               * -(-one.layer.out_features // case.config.cols) + 10 * len(one.results)
+    # Generous: what takes thrice as long as every beat and every column one after the other hangs.
+    work = sum(-(-len(one.x) // case.config.rows) * -(-one.layer.out_features // case.config.cols)
+               * (one.layer.in_features + case.config.rows * case.config.cols) + len(one.results)
                for one in works)
-    slow = 1 + max(stall.gap for stall in case.stalls.values()) // 8
-    limit = 30_000 + slow * (10_000 + 10 * (size + work)) + sum(
+    slow = 256 / (256 - max(stall.gap for stall in case.stalls.values()))
+    limit = int(10_000 + slow * (3_000 + 3 * (size // case.config.bus_bytes + work))) + sum(
         stall.cycles for stall in case.stalls.values())
     gaps = "".join(f"{case.stalls[port].gap:02x}" for port in PORTS)
     return [("reset 2 0", ""), (f"limit {min(limit, 1 << 30):x} 0", ""),
