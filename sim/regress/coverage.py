@@ -57,7 +57,7 @@ def bins(seen: Seen) -> Counter[str]:
         found += _shapes(work, seen)
     if done:
         found[f"build: {case.build}"] += len(done)
-    for job in case.jobs:
+    for job in case.jobs if done else ():
         found[f"structure: {job.structure}"] += 1
         found[f"scale: {job.scale}"] += 1
         found[f"results: {job.kind}"] += 1

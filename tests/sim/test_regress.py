@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -23,7 +25,7 @@ from sparseloom.sim.regress.check import problems
 from sparseloom.sim.regress.coverage import bins, mandatory, numbers
 from sparseloom.sim.regress.play import make_plan
 from sparseloom.sim.regress.run import Regression, regress, replay_command, tell
-from sparseloom.sim.regress.shrink import shrink
+from sparseloom.sim.regress.shrink import shrink, smaller
 from sparseloom.sim.verilog import unit_verilog
 
 SMALL = ("3x5", "2x1")
@@ -144,12 +146,12 @@ def test_random_jobs_pass(simulators):
 # Bugs
 
 
-@pytest.mark.parametrize(("bug", "says"), [
-    ("clamp", "result bytes differ"), ("counters", "its parts are"),
-    ("last", "a job's results have another count of bytes")])
-def test_a_planted_bug_is_found_told_and_shrunk(broken, bug, says, capsys):
+@pytest.mark.parametrize(("bug", "jobs", "says"), [
+    ("clamp", 60, "result bytes differ"), ("counters", 8, "its parts are"),
+    ("last", 4, "a job's results have another count of bytes")])
+def test_a_planted_bug_is_found_told_and_shrunk(broken, bug, jobs, says, capsys):
     regression, told = broken(bug), []
-    report = regress(8, 3, builds=("3x5",), regression=regression, told=told.append)
+    report = regress(jobs, 3, builds=("3x5",), regression=regression, told=told.append)
     assert report.failures and report.failures == told
     failure = next(one for one in report.failures if one.shrunk is not None)
     assert says in "; ".join(failure.problems)
@@ -280,6 +282,16 @@ def test_shrinking_stops_at_what_still_fails():
     assert len(small.jobs) == 1 and (small.jobs[0].inputs, small.jobs[0].outputs) == (7, 5)
     assert small.jobs[0].tokens == 1 and small.free and small.wait == 0 and len(asked) < 400
     assert shrink(case, lambda cases: [False] * len(cases)) == case
+
+
+@given(seed=st.integers(0, 1 << 30), index=st.integers(0, 1 << 20),
+       build=st.sampled_from(list(BUILDS)))
+def test_cases_and_all_that_is_smaller_can_be_played(seed, index, build):
+    case = draw_case(seed, index, [build])
+    for one in (case, *smaller(case)):
+        assert Case.from_json(one.to_json()) == one
+        assert 1 <= one.early <= max(1, min(len(one.jobs), one.config.queue_depth))
+    assert case not in list(smaller(case))
 
 
 # Coverage
