@@ -284,7 +284,8 @@ def _stalls(rng: np.random.Generator, jobs: Sequence[RandomJob], config: ArrayCo
 
 def _job(rng: np.random.Generator, config: ArrayConfig, *, large: bool) -> RandomJob:
     most = int(rng.choice((config.max_k, min(config.max_k, 24)), p=(0.6, 0.4)))
-    inputs = int(rng.choice((1, config.max_k, rng.integers(1, most + 1)), p=(0.03, 0.05, 0.92)))
+    inputs = int(rng.choice([1, config.max_k, int(rng.integers(1, most + 1))],
+                            p=[0.03, 0.05, 0.92]))
     outputs = int(rng.integers(1, 1 + config.cols * rng.integers(1, 25 if large else 7)))
     most = config.act_words // inputs
     groups = int(rng.integers(1, 1 + (min(most, 160) if large else min(most, 6))))
