@@ -392,10 +392,12 @@ STRIP_FAULTS = [
     ("params", (TAIL + 4, 255), (TAIL + 5, 127)),                       # mult 32767
     ("params", (TAIL + 36, 0), (TAIL + 37, 0)),                         # of the last output
     ("params", (TAIL + 6, 0)), ("params", (TAIL + 6, 48)), ("params", (TAIL + 38, 255)),
+    ("reserved", (TAIL + 7, 1)), ("reserved", (TAIL + 39, 0x80)),       # parameters, trailer
+    *(("reserved", (-16 + at, flip(1 << at % 8))) for at in range(12)),
 ]
 
 
-@pytest.mark.parametrize(("bus_bits", "stall"), [(32, 0.0), (128, 0.4)])
+@pytest.mark.parametrize(("bus_bits", "stall"), [(32, 0.0), (64, 0.0), (128, 0.4)])
 def test_every_fault_in_a_strip_is_told_with_its_cause(bus_bits, stall):
     job = error_job()
     first, second, third = split_packets(job.stream)
