@@ -27,6 +27,8 @@ CAUSES = tuple(name for name, _ in spec.ERROR_CAUSES.values() if name != "none")
 EVENTS = tuple((kind, cause, phase) for kind, cause in (
     *(("error", cause) for cause in CAUSES), ("clear", ""), ("reset", "")) for phase in PHASES)
 """Everything that can go wrong, in each phase: kind, error cause, phase."""
+ROUND = EVENTS + 2 * tuple(event for event in EVENTS if event[0] != "error")
+"""Of a round: clears and resets thrice, since all depends on the cycle in which they come."""
 LARGE = 0.35
 """Share of cases without event whose jobs fill the unit."""
 
@@ -254,9 +256,9 @@ def draw_case(seed: int, index: int, builds: Sequence[str] = tuple(BUILDS)) -> C
     order = np.random.default_rng([seed, turn, 7]).permutation(len(builds)).tolist()
     build = builds[int(order[place])]
     if index % 2:
-        turn, place = divmod(index // 2, len(EVENTS))
-        order = np.random.default_rng([seed, turn, 8]).permutation(len(EVENTS)).tolist()
-        return _event_case(rng, build, builds, *EVENTS[order[place]])
+        turn, place = divmod(index // 2, len(ROUND))
+        order = np.random.default_rng([seed, turn, 8]).permutation(len(ROUND)).tolist()
+        return _event_case(rng, build, builds, *ROUND[order[place]])
     return _plain_case(rng, build)
 
 
