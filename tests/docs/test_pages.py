@@ -110,7 +110,7 @@ def test_readme_quotes_the_recorded_demo():
 def test_verification_quotes_the_recorded_regression():
     found = json.loads((ROOT / "bench/results/regress.json").read_text())
     text = " ".join((ROOT / "docs/verification.md").read_text().split())
-    assert (f"{found['jobs']:,} jobs on {len(found['builds'])} builds, {found['results']:,} results "
-            f"compared, {found['events']:,} errors, clears and resets, all {found['mandatory_bins']} "
-            "bins filled, no case failed") in text
+    assert (f"{found['jobs']:,} jobs on {len(found['builds'])} builds, {found['results']:,} "
+            f"results compared, {found['events']:,} errors, clears and resets, all "
+            f"{found['mandatory_bins']} bins filled, no case failed") in text
     assert found["empty_bins"] == found["failures"] == [] and found["results"] >= 10**7
