@@ -174,7 +174,6 @@ module protocol #(
     reg [4:0] job_in, job_out, acts_in;
     reg [5:0] outstanding;
     reg dropping;                           // an error or a clear: nothing but the end may come
-    reg voided;                             // results ended with TUSER
     reg [31:0] taken_acts, taken_results;   // bytes of the packets under way
     reg [7:0] quiet;
     reg weights_open, acts_open, results_open, in_reset;
@@ -193,7 +192,7 @@ module protocol #(
 
     task automatic forget;
         {address_in, word_in, answer_out, answered, shape, config_} = 0;
-        {job_in, job_out, acts_in, outstanding, dropping, voided} = 0;
+        {job_in, job_out, acts_in, outstanding, dropping} = 0;
         {taken_acts, taken_results, quiet, weights_open, acts_open, results_open} = 0;
     endtask
     initial begin forget; in_reset = 1; end
@@ -202,7 +201,6 @@ module protocol #(
         if (in_reset) silent: assert (~m_axis_results_tvalid) else $error("a result beat in reset");
         if (aresetn & m_axis_results_tvalid) begin
             job_there: assert (outstanding != 0) else $error("a result beat without a job");
-            only_end: assert (~voided) else $error("a result beat behind a void one");
             keep_whole: assert (m_axis_results_tlast | &m_axis_results_tkeep)
                 else $error("a short beat before the last");
             keep_gaps: assert (m_axis_results_tkeep[0] & ~|({1'b0, m_axis_results_tkeep} & keep_next))
@@ -242,7 +240,7 @@ module protocol #(
         if (ends & outstanding != 0) begin
             job_out = job_out + 1;
             outstanding = outstanding - 1;
-            if (m_axis_results_tuser) begin outstanding = 0; voided = 1; dropping = 1; end
+            if (m_axis_results_tuser) begin outstanding = 0; dropping = 1; end
         end
 
         written = s_axil_bvalid & ~answered & s_axil_bresp == 0 & |strobes[answer_out];
@@ -256,7 +254,7 @@ module protocol #(
         if (dropping & quiet == QUIET) outstanding = 0;
         if (pushed) begin
             if (dropping) begin job_in = 0; job_out = 0; acts_in = 0; outstanding = 0; end
-            {dropping, voided} = 0;
+            dropping = 0;
             jobs[job_in] = shape;
             raw[job_in] = config_[8];
             job_in = job_in + 1;
