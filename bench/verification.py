@@ -122,8 +122,8 @@ def _proved(found: Mapping[str, Any] | None) -> str:
     return "\n".join([
         "## Proved", "",
         f"{len(held)} of {len(proofs)} proofs hold, for every input at every time, by SymbiYosys "
-        f"and z3; every one has a cover that is reached; {caught} of {len(bugs)} planted bugs break "
-        f"them.{more}{failed} [What each assumes, and for which sizes](proofs.md). "
+        f"and z3; every one has a cover that is reached; {caught} of {len(bugs)} planted bugs "
+        f"break them.{more}{failed} [What each assumes, and for which sizes](proofs.md). "
         "`make prove`.", "",
         *lines, ""])
 
