@@ -1,6 +1,6 @@
 """Expands a strip's block bitmap and column masks into input indices."""
 from functools import partial, reduce
-from itertools import combinations
+from itertools import combinations, zip_longest
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -336,7 +336,7 @@ def _parts(value: Value, width: int) -> list[Value]:
 def _above(value: Value, other: Value) -> Value:
     """Whether a number of few bits is the larger one: no carry chain."""
     above = Const(0, 1)
-    for bit, other_bit in zip(value, other, strict=True):
+    for bit, other_bit in zip_longest(value, other, fillvalue=Const(0, 1)):
         above = (bit & ~other_bit) | (~(bit ^ other_bit) & above)
     return above
 

@@ -75,7 +75,8 @@ def expand(dut, strips, stall=0.0, seed=1, extra=60):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize(("beat_bits", "q", "max_k"), [(32, 8, 40), (64, 16, 384), (32, 32, 70)])
+@pytest.mark.parametrize(("beat_bits", "q", "max_k"), [
+    (32, 8, 40), (64, 16, 384), (32, 32, 70), (32, 16, 8), (32, 16, 3), (64, 8, 1)])
 def test_gives_out_exactly_the_set_bits_ascending(beat_bits, q, max_k, stall):
     rng, strips, expected = random.Random(7), [], []
     last_but_one = beat_bits // q - 2       # mask of a word: the next word comes to a gap behind it
