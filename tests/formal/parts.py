@@ -41,6 +41,10 @@ def _solver(m: Module, cell: str, shape: Any, name: str) -> Any:
     return value
 
 
+BODIES = ("elaborate", "_generic", "_one_register", "_write_side", "_read_side")
+"""Functions whose locals are a component's inside."""
+
+
 class Opened:
     """A component with all that is inside it.
 
@@ -63,7 +67,7 @@ class Opened:
             sys.setprofile(before)
 
     def _watch(self, frame, event, argument):
-        if event == "return" and frame.f_code.co_name in ("elaborate", "_generic"):
+        if event == "return" and frame.f_code.co_name in BODIES:
             local = dict(frame.f_locals)
             owner = local.get("self")
             self._kept.append(owner)        # so that no other object gets its identity

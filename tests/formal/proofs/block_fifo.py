@@ -1,10 +1,10 @@
 """The queue in a memory: nothing lost, nothing overwritten, as long as its user counts."""
 from functools import partial
 
-from amaranth.hdl import Array, Assert, Assume, Cover, Module
+from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Signal
 
 from sparseloom.hw.block_fifo import BlockFifo
-from tests.formal.parts import Opened, Reference, free, implies, keeps_rules
+from tests.formal.parts import Opened, Reference, free, implies, keeps_rules, past
 from tests.formal.proof import Bug, Proof
 
 SHAPE = 3
@@ -25,6 +25,13 @@ def design(depth):
     waiting = held.count - dut.o.valid
     m.d.comb += Assume(implies(dut.i.valid, waiting < depth))
     keeps_rules(m, dut.o, name="o")
+    # What was written, up to LATENCY cycles ago.
+    written, was_offered = [Cat(dut.i.payload, dut.i.valid)], Signal()
+    m.d.sync += was_offered.eq(dut.o.valid)
+    for stage in range(1, BlockFifo.LATENCY + 1):
+        written.append(past(m, written[-1], name=f"written_{stage}"))
+    m.d.comb += Assert(implies(dut.o.valid & ~was_offered,
+                               written[-1] == Cat(dut.o.payload, 1)), "no word waits for nothing")
     m.d.comb += [
         Assert(implies(dut.o.valid, dut.o.payload == held.head), "in order, unchanged"),
         Assert(implies(inside.read, inside.has_unread), "no underflow"),
@@ -47,10 +54,11 @@ def design(depth):
 PROOFS = [Proof(
     name=f"block_fifo_{depth}",
     claim="Stream rules at the output; every word comes out once, in order, unchanged; no word is "
-          "overwritten before it was read, none is read before it was written.",
+          "overwritten before it was read, none is read before it was written; a "
+          "word that none is offered before is offered LATENCY cycles after its write.",
     at=f"depth {depth}, words of {SHAPE} bits",
     given="A word is written only while fewer than depth words are written and not at the output.",
-    design=partial(design, depth), depth=2, cover_depth=depth + 8, quick=depth == 4,
+    design=partial(design, depth), depth=5, cover_depth=depth + 8, quick=depth == 4,
     bugs=(
         Bug(what="the output register takes a word while it still offers one",
             file="block_fifo.py", old="words.advance[1].eq(~self.o.valid | self.o.ready)",

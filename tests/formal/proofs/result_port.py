@@ -22,13 +22,14 @@ class AnyPack(wiring.Component):
     STILL_COME = ResultPack.STILL_COME
 
     def __init__(self, **parameters):
-        super().__init__(ResultPack(**parameters).signature.members)
+        super().__init__(dict(ResultPack(**parameters).signature.members.items()))
 
     def elaborate(self, platform):
         m = Module()
         m.d.comb += [self.o.valid.eq(free(m, name="valid")),
                      self.o.p.data.eq(free(m, BUS_BITS, name="data")),
-                     self.o.p.keep.eq(1), self.o.p.last.eq(free(m, name="last"))]
+                     self.o.p.keep.eq(free(m, name="keep")),
+                     self.o.p.last.eq(free(m, name="last"))]
         return m
 
 
@@ -73,11 +74,11 @@ def design():
     ]
 
     # Beats that came and did not leave; a stop leaves the offered one alone.
-    shape = 1 + BUS_BITS
+    shape = 2 + BUS_BITS
     places = ResultPort.BEATS
     beats = [Signal(shape, name=f"beat_{at}") for at in range(places)]
     count, after = Signal(range(places + 1)), Signal(range(places + 1))
-    beat = Cat(pack.o.p.data, pack.o.p.last)
+    beat = Cat(pack.o.p.data, pack.o.p.keep, pack.o.p.last)
     is_beat = dut.o.valid & ~closing
     leaves = is_beat & dut.o.ready
     goes_on = ~dut.halt & ~dut.flush & ~closes
@@ -100,9 +101,9 @@ def design():
     with m.Elif(apart != 0):
         m.d.sync += apart.eq(apart - 1)
     m.d.comb += [
-        Assert(implies(is_beat, (count != 0) & (Cat(dut.o.p.data, dut.o.p.last) == beats[0])
+        Assert(implies(is_beat, (count != 0) & (Cat(dut.o.p.data, dut.o.p.keep, dut.o.p.last)
+                                                == beats[0])
                        & ~dut.o.p.user), "in order, unchanged"),
-        Assert(implies(is_beat, dut.o.p.keep == 1)),
         Assert(implies(count != 0, is_beat), "what is there is offered"),
         Assert(~(comes & goes_on & (after == places)), "no overflow"),
         Assert(implies(closing, dut.o.valid & dut.o.p.user & dut.o.p.last & (dut.o.p.keep == 1)
@@ -119,24 +120,25 @@ def design():
     memory = inside.beats.words
     waiting_last = [beats[at][-1] & (count > at) for at in range(places)]
     m.d.comb += [
-        Assert(implies(closing, closes)),
+        Assert(implies(closing, closes & dut.o.valid & inside.head_last)),
+        Assert(implies(told, inside.cause == cause)),
         Assert(implies(closes, (behind == 0) & (count == is_beat))),
         Assert(count == behind + is_beat), Assert(implies(behind != 0, is_beat)),
         Assert(inside.any_behind == (behind != 0)), Assert(inside.one_behind == (behind == 1)),
         Assert(implies(~closes, write == (read + count)[:len(write)])),
         Assert(behind <= places // 2 + ResultPack.STILL_COME),
-        Assert(implies(behind > places // 2, may_come <= places // 2 + ResultPack.STILL_COME
+        Assert(may_come <= ResultPack.STILL_COME),
+        Assert(implies(behind >= places // 2, may_come <= places // 2 + ResultPack.STILL_COME
                        - behind)),
         Assert(inside.last_waits == Cat(waiting_last[1:]).any()),
         Assert(implies(Cat(waiting_last).any() & ~dut.offered & ~is_beat, job_ended)),
         Assert(implies(inside.last_waits & goes_on, job_ended)),
-        *(Assert(implies(waiting_last[at], count == at + 1)) for at in range(places)),
+        *(Assert(implies(waiting_last[at], count == at + 1)) for at in range(1, places)),
         Assert(implies(waiting_last[0] & ~was_last, dut.offered)),
     ]
     for at in range(places):
         stored = Array(memory)[(read + at)[:len(read)]]
-        m.d.comb += Assert(implies((count > at) & ~closing, stored[:BUS_BITS]
-                                   == beats[at][:BUS_BITS]))
+        m.d.comb += Assert(implies(count > at, stored == beats[at][:-1]))
     stopped_full, ended_one = Signal(), Signal()
     with m.If(dut.close & (count > 3)):
         m.d.sync += stopped_full.eq(1)
