@@ -134,10 +134,10 @@ def keeps_rules(m: Module, stream: Any, *, name: str, unless: Any = 0, assumed: 
     m.d.comb += Assume(rule) if assumed else Assert(rule, f"{name}: the offered payload stays")
 
 
-def past(m: Module, value: Any, *, name: str, init: int = 0) -> Signal:
+def past(m: Module, value: Any, *, name: str, reset_less: bool = False) -> Signal:
     """The value of a cycle before."""
     value = Value.cast(value)
-    before = Signal(value.shape(), name=name, init=init)
+    before = Signal(value.shape(), name=name, reset_less=reset_less)
     m.d.sync += before.eq(value)
     return before
 
