@@ -72,7 +72,7 @@ def design(beat_bits, block_inputs, max_k):
     last = Signal(range(max(max_k, 2)))
     last_block = Signal(range(max(blocks, 2)))
     in_range, present = Signal(blocks), Signal(blocks)
-    m.d.comb += [last.eq(inputs - 1), last_block.eq(last >> q_log),
+    m.d.comb += [Assert((inputs >= 1) & (inputs <= max_k)), last.eq(inputs - 1), last_block.eq(last >> q_log),
                  in_range.eq(Cat(last_block >= block for block in range(blocks))),
                  present.eq(bitmap & in_range)]
     chunks = [masks.word_select(rank, q) for rank in range(mask_words * mask_count)]
@@ -247,12 +247,16 @@ def design(beat_bits, block_inputs, max_k):
             *(Assert(implies(ready[at], now_group < at)) for at in range(groups)),
             Assert(dut.blocks + inside.took == met),
             # The end.
+            Assert(((index_set | at_hand_set) & ~every) == 0),
             Assert(implies(inside.over, ended & ~has_next & ~some)),
             Assert(implies(inside.over & now.any(), found)),
             Assert(implies(dut.done, inside.over & ~found & ~now.any() & ~inside.took)),
             Assert((dut.out_of_range | inside.beyond | inside.left_over | inside.behind.any()
                     | inside.within | inside.closing | ~ended
                     | ((index_set | at_hand_set | scan_set) & ~allowed).any()) | ~expected_out),
+            Assert(implies(inside.closing, has_next & ended & (inside.set_windows == Cat(
+                word_of_last.word_select(window, WINDOW).any()
+                for window in range(1, windows))))),
             Assert(implies(dut.out_of_range | inside.beyond | inside.left_over
                            | inside.behind.any() | inside.within, expected_out)),
         ]
@@ -273,9 +277,10 @@ PROOFS = [Proof(
     at=f"words of {beat_bits} bits, blocks of {block_inputs} inputs, K up to {max_k}",
     given="Words come in order, after pauses of any length, and stay until they are taken. A start "
           "comes at any time.",
-    design=partial(design, beat_bits, block_inputs, max_k), depth=6, cover_depth=30, quick=quick,
+    design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30, quick=quick,
     bugs=bugs)
     for beat_bits, block_inputs, max_k, quick, bugs in (
+        (8, 4, 24, False, (Bug(what="x", file="mask_expand.py",old="a",new="b"),)),
         (16, 8, 40, False, (
             Bug(what="the second group of a mask is given out twice", file="mask_expand.py",
                 old="ready.eq(begun(group_second) | Mux(leave, first_waiting, ready)),",
