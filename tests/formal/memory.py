@@ -24,7 +24,7 @@ class RegisterMemory(Elaboratable):
         self.words = [Signal(self._width, name=f"word_{at}", reset_less=True)
                       for at in range(depth)]
         self._writes: list[Any] = []
-        self._reads: list[tuple[str, Any]] = []
+        self.reads: list[Any] = []
 
     def write_port(self) -> Any:
         """``en``, ``addr`` and ``data``, as Amaranth's."""
@@ -38,9 +38,9 @@ class RegisterMemory(Elaboratable):
         """``en``, ``addr`` and ``data``, as Amaranth's; ``domain`` is ``sync`` or ``comb``."""
         data = Signal(self._shape, name="read_data",
                       **({} if domain == "comb" else {"reset_less": True}))
-        port = SimpleNamespace(en=Signal(name="read_en", init=1),
+        port = SimpleNamespace(domain=domain, en=Signal(name="read_en", init=1),
                                addr=Signal(range(self._depth), name="read_addr"), data=data)
-        self._reads.append((domain, port))
+        self.reads.append(port)
         return port
 
     def elaborate(self, platform):
@@ -49,13 +49,13 @@ class RegisterMemory(Elaboratable):
             for at, word in enumerate(self.words):
                 with m.If(write.en & (write.addr == at)):
                     m.d.sync += word.eq(write.data)
-        for number, (domain, read) in enumerate(self._reads):
+        for number, read in enumerate(self.reads):
             unknown = free(m, self._width, name=f"unknown_{number}")
             data = Value.cast(read.data) if isinstance(self._shape, Layout) else read.data
             found = Signal(self._width, name=f"found_{number}")
             m.d.comb += found.eq(Array(self.words)[read.addr])
             beyond = (read.addr >= self._depth) if self._depth & (self._depth - 1) else 0
-            if domain == "comb":
+            if read.domain == "comb":
                 m.d.comb += data.eq(Mux(beyond, unknown, found))
             else:
                 collides = beyond

@@ -77,6 +77,31 @@ class Opened:
     def __getitem__(self, component: object) -> SimpleNamespace:
         return self._inside[id(component)]
 
+    def signal(self, name: str) -> Signal:
+        """The signal that is driven under that name, for those that are no local at the end.
+
+        Raises
+        ------
+        ValueError
+            If not exactly one is.
+        """
+        found, due = {}, [self.fragment]
+        while due:
+            fragment = due.pop()
+            for statements in fragment.statements.values():
+                for driven in statements._lhs_signals():
+                    if driven.name == name:
+                        found[id(driven)] = driven
+            due += [part for part, *_ in fragment.subfragments]
+        if len(found) != 1:
+            raise ValueError(f"expected one signal {name!r}, found {len(found)}")
+        return next(iter(found.values()))
+
+    def all_of(self, kind: type) -> list[Any]:
+        """Parts of that kind, each once, in the order in which they were elaborated."""
+        return [part for at, part in enumerate(self._kept)
+                if isinstance(part, kind) and part not in self._kept[:at]]
+
 
 class Reference:
     """What went in and did not come out, oldest first: a queue of registers.
