@@ -28,7 +28,7 @@ N ?= 2000
 SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
 	bench-fuzz bench-simspeed
-.PHONY: help demo test regress lint setup check clean bench-glue $(BENCHES)
+.PHONY: help demo test regress prove lint setup check clean bench-glue $(BENCHES)
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,8 @@ help:
 	@echo "              MODEL=folder-or-hub-name TASK=folder-or-name ARGS='--rows 8 --cols 8'"
 	@echo "make test     linter, type checker, every test (ARGS='-k codec' selects)"
 	@echo "make regress  random jobs in RTL until coverage is whole: N=2000 SEED=1"
+	@echo "make prove    formal proofs of the hardware, covers and planted bugs; half an hour of a core:"
+	@echo "              ARGS='--only stream_break', ARGS=--list"
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
 	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
@@ -95,6 +97,9 @@ lint: check $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+prove: check $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.formal $(ARGS)
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -32,6 +32,7 @@ def row_of(proof: Proof, runs: Mapping[str, Run]) -> dict[str, Any]:
     claim = runs["claim"]
     return {
         "name": proof.name, "claim": proof.claim, "at": proof.at, "given": proof.given,
+        "quick": proof.quick,
         "bounded": proof.bounded, "mode": claim.mode, "depth": proof.depth,
         "holds": all(run.holds for run in runs.values()),
         "proved": claim.holds, "seconds": claim.seconds,
@@ -39,7 +40,7 @@ def row_of(proof: Proof, runs: Mapping[str, Run]) -> dict[str, Any]:
         "bugs": [{"what": bug.what, "file": f"hw/{bug.file}", "old": bug.old, "new": bug.new,
                   "found": runs[f"bug{number}"].holds}
                  for number, bug in enumerate(proof.bugs)],
-        "all_seconds": round(sum(run.seconds for run in runs.values()), 1),
+        "seconds_of_all": round(sum(run.seconds for run in runs.values()), 1),
     }
 
 

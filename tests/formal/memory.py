@@ -36,8 +36,7 @@ class RegisterMemory(Elaboratable):
 
     def read_port(self, *, domain: str = "sync") -> Any:
         """``en``, ``addr`` and ``data``, as Amaranth's; ``domain`` is ``sync`` or ``comb``."""
-        data = Signal(self._shape, name="read_data",
-                      **({} if domain == "comb" else {"reset_less": True}))
+        data = Signal(self._shape, name="read_data", reset_less=domain != "comb")
         port = SimpleNamespace(domain=domain, en=Signal(name="read_en", init=1),
                                addr=Signal(range(self._depth), name="read_addr"), data=data)
         self.reads.append(port)

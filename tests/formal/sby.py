@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ class Run:
         ``prove``, ``bmc`` or ``cover``.
     depth : int
     seconds : float
+        Of a core, all processes together.
     said : str
         Where it did not hold: what failed, the folder with the trace, the command for it alone.
     """
@@ -96,12 +97,12 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
     folder = work / proof.name
     folder.mkdir(parents=True, exist_ok=True)
     design, script = folder / f"{task}.il", folder / f"{task}.sby"
-    began = time.monotonic()
+    began = _core_seconds()
     bug = [] if plan["bug"] is None else ["--bug", str(plan["bug"])]
     _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug],
           proof, task, cwd=ROOT, seconds=seconds, good=(0,))
     script.write_text(SCRIPT.format(
-        what=f"{proof.name}, {task}: {proof.bugs[plan['bug']].what if bug else proof.claim}",
+        what=f"{proof.name}, {task}: {proof.bugs[int(bug[1])].what if bug else proof.claim}",
         mode=plan["mode"], depth=plan["depth"], expect=plan["expect"],
         more="" if plan["mode"] == "cover" else "vcd on\n", design=f"design.il {design.name}"))
     bin_folder = Path(sys.executable).parent
@@ -111,7 +112,7 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
                  proof, task, cwd=folder, seconds=seconds, good=(0, 1, 2, 4))
     holds = _status(said) == plan["expect"]
     return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
-               seconds=round(time.monotonic() - began, 1),
+               seconds=round(_core_seconds() - began, 1),
                said="" if holds else _failure(proof, task, said, folder / task))
 
 
@@ -122,12 +123,18 @@ def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: floa
                               timeout=seconds)
     except subprocess.TimeoutExpired:
         raise ToolError(f"{proof.name}, {task}: expected an end within {seconds:g} seconds, found "
-                        f"none; {replay(proof, task)}") from None
+                        f"none; {_replay(proof, task)}") from None
     if done.returncode not in good:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise ToolError(f"{proof.name}, {task}: {words[-1]} ended with code {done.returncode}: "
-                        f"{' '.join(last)}; {replay(proof, task)}")
+                        f"{' '.join(last)}; {_replay(proof, task)}")
     return done.stdout + done.stderr
+
+
+def _core_seconds() -> float:
+    """Of all processes that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _status(said: str) -> str:
@@ -138,7 +145,7 @@ def _status(said: str) -> str:
     return found[-1].lower()
 
 
-def replay(proof: Proof, task: str) -> str:
+def _replay(proof: Proof, task: str) -> str:
     """The command that runs a task alone."""
     return f"again: make prove ARGS='--only {proof.name} --task {task}'"
 
@@ -150,7 +157,7 @@ def _failure(proof: Proof, task: str, said: str, folder: Path) -> str:
     facts = [fact for fact in facts if "Trying" not in fact]
     return "; ".join([*facts[-4:], f"trace in {folder.relative_to(ROOT)}" if
                       folder.is_relative_to(ROOT) else f"trace in {folder}",
-                      replay(proof, task)])
+                      _replay(proof, task)])
 
 
 def check(proof: Proof, *, chosen: tuple[str, ...] = (), work: Path = WORK,

@@ -1,10 +1,20 @@
 """The queue in a memory: nothing lost, nothing overwritten, as long as its user counts."""
 from functools import partial
 
-from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 
 from sparseloom.hw.block_fifo import BlockFifo
-from tests.formal.parts import Opened, Reference, free, implies, keeps_rules, past
+from tests.formal.parts import (
+    Assert,
+    Assume,
+    Cover,
+    Opened,
+    Reference,
+    free,
+    implies,
+    keeps_rules,
+    past,
+)
 from tests.formal.proof import Bug, Proof
 
 SHAPE = 3
@@ -26,12 +36,12 @@ def design(depth):
     m.d.comb += Assume(implies(dut.i.valid, waiting < depth))
     keeps_rules(m, dut.o, name="o")
     # What was written, up to LATENCY cycles ago.
-    written, was_offered = [Cat(dut.i.payload, dut.i.valid)], Signal()
+    written, was_offered = Cat(dut.i.payload, dut.i.valid), Signal()
     m.d.sync += was_offered.eq(dut.o.valid)
-    for stage in range(1, BlockFifo.LATENCY + 1):
-        written.append(past(m, written[-1], name=f"written_{stage}"))
+    for stage in range(BlockFifo.LATENCY):
+        written = past(m, written, name=f"written_{stage}")
     m.d.comb += Assert(implies(dut.o.valid & ~was_offered,
-                               written[-1] == Cat(dut.o.payload, 1)), "no word waits for nothing")
+                               written == Cat(dut.o.payload, 1)), "no word waits for nothing")
     m.d.comb += [
         Assert(implies(dut.o.valid, dut.o.payload == held.head), "in order, unchanged"),
         Assert(implies(inside.read, inside.has_unread), "no underflow"),

@@ -1,11 +1,11 @@
 """Counters: each is the number of its cycles, and the causes add up to busy."""
-from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
 from sparseloom.hw.counters import Counters
 from sparseloom.hw.registers import COUNTERS
 from sparseloom.hw.tile_walk import Cause
 from tests.formal.memory import RegisterMemory
-from tests.formal.parts import Opened, free, implies, past
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, past
 from tests.formal.proof import Bug, Proof
 
 WIDTH = 6

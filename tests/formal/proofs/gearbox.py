@@ -1,10 +1,10 @@
 """Words of one width into words of another: the same bytes, in order, packet by packet."""
 from functools import partial
 
-from amaranth.hdl import Assert, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 
 from sparseloom.hw.gearbox import Gearbox
-from tests.formal.parts import Opened, free, implies, keeps_rules, ones
+from tests.formal.parts import Assert, Cover, Opened, free, implies, keeps_rules, ones
 from tests.formal.proof import Bug, Proof
 
 

@@ -1,8 +1,8 @@
 """The doors of the input streams: a packet is passed whole, or thrown away whole."""
-from amaranth.hdl import Assert, Cover, Module, Signal
+from amaranth.hdl import Module, Signal
 
 from sparseloom.hw.input_port import InputPort
-from tests.formal.parts import free, implies, keeps_rules, past
+from tests.formal.parts import Assert, Cover, free, implies, keeps_rules, past
 from tests.formal.proof import Bug, Proof
 
 BUS_BITS = 8

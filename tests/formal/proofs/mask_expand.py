@@ -6,11 +6,10 @@ the bits of the mask at hand, the blocks that the scan has not met.
 from functools import partial, reduce
 from operator import or_
 
-from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
-from sparseloom.hw import mask_expand
 from sparseloom.hw.mask_expand import WINDOW, MaskExpand
-from tests.formal.parts import Opened, free, implies, ones
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, ones
 from tests.formal.proof import Bug, Proof
 
 
@@ -72,15 +71,15 @@ def design(beat_bits, block_inputs, max_k):
     last = Signal(range(max(max_k, 2)))
     last_block = Signal(range(max(blocks, 2)))
     in_range, present = Signal(blocks), Signal(blocks)
-    m.d.comb += [Assert((inputs >= 1) & (inputs <= max_k)), last.eq(inputs - 1), last_block.eq(last >> q_log),
+    m.d.comb += [Assert((inputs >= 1) & (inputs <= max_k)),
+                 last.eq(inputs - 1), last_block.eq(last >> q_log),
                  in_range.eq(Cat(last_block >= block for block in range(blocks))),
                  present.eq(bitmap & in_range)]
     chunks = [masks.word_select(rank, q) for rank in range(mask_words * mask_count)]
-    ranks, of_blocks = [Const(0, 1)], []
+    of_blocks = []
     for block in range(blocks):
         rank = Signal(range(len(chunks) + 1), name=f"rank_{block}")
         m.d.comb += rank.eq(ones(present[:block]) if block else 0)
-        ranks[block:] = [rank]
         of_blocks.append(Mux(present[block], Array(chunks)[rank], 0))
     total = Signal(range(blocks + 1))
     every, allowed = Signal(blocks * q), Signal(blocks * q)
@@ -268,7 +267,6 @@ def design(beat_bits, block_inputs, max_k):
     return m
 
 
-_ = mask_expand
 PROOFS = [Proof(
     name=f"mask_expand_{beat_bits}_{block_inputs}_{max_k}",
     claim="The indices given out are exactly the bits that are set below K, ascending, each once; "
@@ -280,7 +278,13 @@ PROOFS = [Proof(
     design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30, quick=quick,
     bugs=bugs)
     for beat_bits, block_inputs, max_k, quick, bugs in (
-        (8, 4, 24, False, (Bug(what="x", file="mask_expand.py",old="a",new="b"),)),
+        (8, 4, 24, False, (
+            Bug(what="a block behind the last one is expanded", file="mask_expand.py",
+                old="present.eq(Mux(refill, next_window & next_inside, present >> 1)),",
+                new="present.eq(Mux(refill, next_window, present >> 1)),"),
+            Bug(what="the next window of the bitmap is read before its word is there",
+                file="mask_expand.py", old="fill.eq(there & ~has_next & ~had_next & ~ended)",
+                new="fill.eq(there & ~has_next & ~ended)"))),
         (16, 8, 40, False, (
             Bug(what="the second group of a mask is given out twice", file="mask_expand.py",
                 old="ready.eq(begun(group_second) | Mux(leave, first_waiting, ready)),",

@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from functools import partial
 from unittest.mock import patch
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw import postprocess
 from sparseloom.hw.memory import SimpleDualPort
-from sparseloom.hw.postprocess import DELAY_WORDS, PostProcess
+from sparseloom.hw.postprocess import PostProcess
 from sparseloom.hw.wide_multiplier import WideMultiplier
 from sparseloom.model.packed import spec
-from tests.formal.parts import Opened, free, implies, past, rigid
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, past, rigid
 from tests.formal.proof import Bug, Proof
 
 SUM_BITS = 32

@@ -6,13 +6,23 @@ are a whole part of a beat, or whole beats.
 from functools import partial
 from unittest.mock import patch
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from sparseloom.hw import result_port
 from sparseloom.hw.block_fifo import BlockFifo
 from sparseloom.hw.result_port import ResultPack
-from tests.formal.parts import Opened, free, implies, keeps_rules, ones, past
+from tests.formal.parts import (
+    Assert,
+    Assume,
+    Cover,
+    Opened,
+    free,
+    implies,
+    keeps_rules,
+    ones,
+    past,
+)
 from tests.formal.proof import Bug, Proof
 
 

@@ -4,12 +4,12 @@
 """
 from unittest.mock import patch
 
-from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 
 from sparseloom.hw import result_port
 from sparseloom.hw.result_port import ResultPack, ResultPort
-from tests.formal.parts import Opened, free, implies, keeps_rules
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, keeps_rules
 from tests.formal.proof import Bug, Proof
 
 BUS_BITS = 8

@@ -1,8 +1,8 @@
 """Registers in the way of a stream lose, repeat and change nothing."""
-from amaranth.hdl import Assert, Cover, Module
+from amaranth.hdl import Module
 
 from sparseloom.hw.stream_break import StreamBreak
-from tests.formal.parts import Opened, Reference, free, implies, keeps_rules
+from tests.formal.parts import Assert, Cover, Opened, Reference, free, implies, keeps_rules
 from tests.formal.proof import Bug, Proof
 
 SHAPE = 4

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from functools import partial
 from unittest.mock import patch
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw import wide_multiplier
 from sparseloom.hw.multiplier import DSP_BITS, Multiplier
 from sparseloom.hw.wide_multiplier import WideMultiplier
-from tests.formal.parts import Opened, free, past
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, past
 from tests.formal.proof import Bug, Proof
 
 
