@@ -62,6 +62,7 @@ class Opened:
 
     def __init__(self, component: Elaboratable):
         self._inside: dict[int, SimpleNamespace] = {}
+        self._functions: dict[str, SimpleNamespace] = {}
         self._kept = []
         before = sys.getprofile()
         sys.setprofile(self._watch)
@@ -77,9 +78,14 @@ class Opened:
             self._kept.append(owner)        # so that no other object gets its identity
             there = self._inside.setdefault(id(owner), SimpleNamespace())
             vars(there).update(local)
+            self._functions[frame.f_code.co_name] = SimpleNamespace(**local)
 
     def __getitem__(self, component: object) -> SimpleNamespace:
         return self._inside[id(component)]
+
+    def locals_of(self, function: str) -> SimpleNamespace:
+        """Locals of a component's function of that name that ended last."""
+        return self._functions[function]
 
     def signal(self, name: str) -> Signal:
         """The signal that is driven under that name, for those that are no local at the end.
