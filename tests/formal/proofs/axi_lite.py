@@ -150,7 +150,8 @@ def design():
         Assert(implies(bus.rvalid & in_bank, answered)), Assert(implies(bus.rvalid, age == 3)),
         Assert(implies(reading & in_bank & answered & ~bus.rvalid, read.is_there)),
         Assert(implies(read.is_there, Mux(in_bank, answered & there_1, age == 2))),
-        Assert(implies(reading & (age >= 2), read.known == known)),
+        Assert(implies(reading & (age >= 2), read.some.any() == known)),
+        Assert(implies(reading & (age >= 3), read.known == known)),
         Assert(implies(reading & (age == 1), ~bus.rvalid & ~asked & ~answered)),
         *(Assert(implies(reading & in_bank & (age >= 2), opened.signal(f"value_{number}") == 0))
           for number in range(2)),

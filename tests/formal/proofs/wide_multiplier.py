@@ -57,7 +57,9 @@ def design(a_bits, b_bits, dsp_bits, cut):
             Assert(dut.a == (high.a << at) + low.a), Assert(low.a >= 0),
             Assert(low.b == dut.b), Assert(high.b == dut.b),
         ]
-        expected = past(m, whole, name="expected", reset_less=True)
+        expected = whole
+        for stage in range(WideMultiplier.LATENCY - Multiplier.LATENCY):
+            expected = past(m, expected, name=f"expected_{stage}", reset_less=True)
     else:
         expected = dut.a * dut.b
         for stage in range(WideMultiplier.LATENCY):
