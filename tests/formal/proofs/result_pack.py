@@ -73,7 +73,7 @@ def design(lanes, bus_bits):
     with m.Elif(dut.ended):
         m.d.sync += ending.eq(0)
     with m.If(dut.ended):
-        m.d.sync += pause.eq(1)
+        m.d.sync += pause.eq(2)
     with m.Elif(pause != 0):
         m.d.sync += pause.eq(pause - 1)
     age = Signal(range(BlockFifo.LATENCY + 1))      # cycles since a reset
@@ -177,7 +177,7 @@ PROOFS = [Proof(
     name=f"result_pack_{lanes}_{bus_bits}",
     claim="Bytes of int8 results, or all of raw ones, leave once, in order, unchanged, without "
           "gaps; the last beat of a job and no other is told and may be short; STILL_COME beats at "
-          "most come from the fall of room on; the next job's come 2 cycles behind the end of the "
+          "most come from the fall of room on; the next job's come 3 cycles behind the end of the "
           "one before; the room of each word is told once, when it begins to leave.",
     at=f"{lanes} lane{'s' * (lanes > 1)}, {bus_bits} bits",
     given="Words come as BlockFifo gives them (proof block_fifo). All words of a job are raw, or "

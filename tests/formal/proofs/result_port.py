@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 
 from sparseloom.hw import result_port
 from sparseloom.hw.result_port import ResultPack, ResultPort
-from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, keeps_rules
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, keeps_rules, past
 from tests.formal.proof import Bug, Proof
 
 BUS_BITS = 8
@@ -61,7 +61,7 @@ def design():
     with m.Elif(pack.ended):
         m.d.sync += job_ended.eq(0)
     with m.If(pack.ended):
-        m.d.sync += pause.eq(1)
+        m.d.sync += pause.eq(2)
     with m.Elif(pause != 0):
         m.d.sync += pause.eq(pause - 1)
     stopping = Signal()
@@ -87,6 +87,7 @@ def design():
         m.d.sync += word.eq(Mux(comes & goes_on & (after == at), beat,
                                 Mux(leaves, beats[at + 1] if at + 1 < places else 0, word)))
     m.d.sync += count.eq(after + (comes & goes_on))
+    came = past(m, comes & goes_on & (after == 0), name="came")
 
     keeps_rules(m, dut.o, name="o")
     told, cause, was_last = Signal(), Signal(8), Signal()
@@ -104,7 +105,7 @@ def design():
         Assert(implies(is_beat, (count != 0) & (Cat(dut.o.p.data, dut.o.p.keep, dut.o.p.last)
                                                 == beats[0])
                        & ~dut.o.p.user), "in order, unchanged"),
-        Assert(implies(count != 0, is_beat), "what is there is offered"),
+        Assert(implies((count != 0) & ~is_beat, came), "what is there is offered a cycle later"),
         Assert(~(comes & goes_on & (after == places)), "no overflow"),
         Assert(implies(closing, dut.o.valid & dut.o.p.user & dut.o.p.last & (dut.o.p.keep == 1)
                        & (dut.o.p.data == cause)), "a close ends with its cause"),
@@ -123,18 +124,21 @@ def design():
         Assert(implies(closing, closes & dut.o.valid & inside.head_last)),
         Assert(implies(told, inside.cause == cause)),
         Assert(implies(closes, (behind == 0) & (count == is_beat))),
-        Assert(count == behind + is_beat), Assert(implies(behind != 0, is_beat)),
+        Assert(count == behind + is_beat), Assert(implies(came, (count == 1) & ~is_beat & ~closing)),
         Assert(inside.any_behind == (behind != 0)), Assert(inside.one_behind == (behind == 1)),
         Assert(implies(~closes, write == (read + count)[:len(write)])),
         Assert(behind <= places // 2 + ResultPack.STILL_COME),
         Assert(may_come <= ResultPack.STILL_COME),
         Assert(implies(behind >= places // 2, may_come <= places // 2 + ResultPack.STILL_COME
                        - behind)),
-        Assert(inside.last_waits == Cat(waiting_last[1:]).any()),
+        Assert(inside.last_waits == (Cat(waiting_last[1:]).any() | (waiting_last[0] & ~is_beat))),
         Assert(implies(Cat(waiting_last).any() & ~dut.offered & ~is_beat, job_ended)),
         Assert(implies(inside.last_waits & goes_on, job_ended)),
+        Assert(implies(dut.offered, (behind == 0) & job_ended)),
+        Assert(apart < ResultPort.OFFERED_APART), Assert(implies(apart >= 2, behind == 0)),
+        Assert(implies(apart >= 3, pause == apart - 2)),
         *(Assert(implies(waiting_last[at], count == at + 1)) for at in range(1, places)),
-        Assert(implies(waiting_last[0] & ~was_last, dut.offered)),
+        Assert(implies(is_beat & waiting_last[0] & ~was_last, dut.offered)),
     ]
     for at in range(places):
         stored = Array(memory)[(read + at)[:len(read)]]
@@ -157,16 +161,15 @@ PROOFS = [Proof(
           "each job, two ends at least OFFERED_APART cycles apart.",
     at=f"beats of {BUS_BITS} bits",
     given="Beats come as ResultPack gives them (proof result_pack): STILL_COME after room falls, "
-          "the next job's 2 cycles behind the end of the one before. A close comes with halt, "
+          "the next job's 3 cycles behind the end of the one before. A close comes with halt, "
           "which stays until flush, and not before the byte of an earlier one was taken.",
     design=design, depth=3, cover_depth=16,
     bugs=(
         Bug(what="a stop takes back the offered beat", file="result_port.py",
-            old="self.o.valid.eq(moves | (self.o.valid & ~self.o.ready))",
-            new="self.o.valid.eq(moves | (self.o.valid & ~self.o.ready & ~self.flush))"),
+            old="with m.If(free):", new="with m.If(free | self.flush):"),
         Bug(what="room is told one beat too long", file="result_port.py",
             old="pack.room.eq(~behind[-1])", new="pack.room.eq(~(behind[-1] & behind[1]))"),
         Bug(what="a beat that comes while the last one leaves is lost", file="result_port.py",
-            old="moves.eq(Mux(leaves, more | comes, comes & ~self.o.valid))",
-            new="moves.eq(Mux(leaves, more, comes & ~self.o.valid))"),
+            old="with m.If(comes & ~moves):",
+            new="with m.If(comes & ~moves & ~leaves):"),
     ))]
