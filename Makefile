@@ -36,7 +36,7 @@ help:
 	@echo "              MODEL=folder-or-hub-name TASK=folder-or-name ARGS='--rows 8 --cols 8'"
 	@echo "make test     linter, type checker, every test (ARGS='-k codec' selects)"
 	@echo "make regress  random jobs in RTL until coverage is whole: N=2000 SEED=1"
-	@echo "make prove    formal proofs of the hardware, covers and planted bugs; half an hour of a core:"
+	@echo "make prove    formal proofs of the hardware, covers and planted bugs; five minutes of a core:"
 	@echo "              ARGS='--only stream_break', ARGS=--list"
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"

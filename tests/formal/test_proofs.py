@@ -33,10 +33,10 @@ def test_every_bug_still_is_a_change_of_the_source(name):
 
 @pytest.mark.parametrize("task", ["cover", "bug0"])
 def test_a_cover_or_bug_out_of_reach_is_a_failure_that_can_be_run_again(task, tmp_path):
-    found = run(replace(PROOFS["input_port"], cover_depth=1), task, work=tmp_path)
+    found = run(replace(PROOFS["stream_break"], cover_depth=1), task, work=tmp_path)
     assert not found.holds
-    assert f"make prove ARGS='--only input_port --task {task}'" in found.said
-    assert str(tmp_path / "input_port" / task) in found.said
+    assert f"make prove ARGS='--only stream_break --task {task}'" in found.said
+    assert str(tmp_path / "stream_break" / task) in found.said
 
 
 def test_a_bug_that_is_nowhere_is_refused():

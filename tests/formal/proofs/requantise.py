@@ -96,9 +96,9 @@ def design(small):
     ]
     acc = Mux(step.keep, total, 0).as_signed()
     if small:
-        m.d.comb += [Assume((step.sums[0] >= -32) & (step.sums[0] < 32)),
-                     Assume((step.params.bias >= -32) & (step.params.bias < 32)),
-                     Assume(step.params.mult[15] & (step.params.mult[:11] == 0))]
+        m.d.comb += [Assume((step.sums[0] >= -8) & (step.sums[0] < 8)),
+                     Assume(step.params.bias == 0),
+                     Assume(step.params.mult[15] & (step.params.mult[:13] == 0))]
 
     def later(value, cycles, name):
         value = Value.cast(value)
@@ -170,7 +170,7 @@ PROOFS = [Proof(
           "are the sums; a lane without a token answers 0; all of it LATENCY cycles later, a step "
           "a cycle.",
     at="sums and bias of 32 bits, mult of 16, shift 1 to 47" if not small else
-       "sums and bias of 6 bits, mult of 5 significant bits, shift 1 to 47",
+       "sums of 4 bits, bias 0, mult of 3 significant bits, shift 1 to 47",
     given="" if small else "The multiplier multiplies (proofs wide_multiplier); its answer is any "
           "of up to 48 bits and sign.",
     design=partial(design, small), depth=PostProcess.LATENCY + 1,
