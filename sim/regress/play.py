@@ -383,6 +383,12 @@ def play(simulator: Build, folder: Path, plans: Sequence[Plan]) -> list[Seen]:
 
 def _play_some(simulator: Build, folder: Path, plans: Sequence[Plan]) -> list[Seen]:
     """Up to the first case that ends the simulation, at least one."""
+    write_plans(folder, plans)
+    return read_seen(folder, plans, simulate(simulator, folder))
+
+
+def write_plans(folder: Path, plans: Sequence[Plan]) -> None:
+    """Streams and script of one simulation."""
     steps = ["sleep 2 0"]
     for index, plan in enumerate(plans):
         bus = plan.case.config.bus_bytes
@@ -394,14 +400,40 @@ def _play_some(simulator: Build, folder: Path, plans: Sequence[Plan]) -> list[Se
         steps.append(f"case {index:x} 0")
         steps += [step.format(**numbers) for step, _ in plan.steps]
     (folder / SCRIPT).write_text("".join(f"{step}\n" for step in [*steps, "case ffff 0"]))
-    why = "the simulator ended in mid-script"
+
+
+def simulate(simulator: Build, folder: Path, *, plusargs: Sequence[str] = (),
+             seconds: float = MOST_SECONDS) -> str:
+    """Run the simulator on a folder's script.
+
+    Parameters
+    ----------
+    simulator : Build
+        Of :data:`BENCH`.
+    folder : Path
+        Written by :func:`write_plans`.
+    plusargs : sequence of str
+        For the design.
+    seconds : float
+        After which it is stopped.
+
+    Returns
+    -------
+    str
+        Why the script was not played to the end, where it was not.
+    """
     with open(folder / MESSAGES, "w") as messages:
         try:
-            subprocess.run([simulator.folder / TOP], cwd=folder, stdin=subprocess.DEVNULL,
-                           stdout=messages, stderr=subprocess.STDOUT, check=False,
-                           timeout=MOST_SECONDS)
+            subprocess.run([simulator.folder / TOP, *plusargs], cwd=folder,
+                           stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT,
+                           check=False, timeout=seconds)
         except subprocess.TimeoutExpired:
-            why = f"the simulator did not end in {MOST_SECONDS} seconds"
+            return f"the simulator did not end in {seconds:g} seconds"
+    return "the simulator ended in mid-script"
+
+
+def read_seen(folder: Path, plans: Sequence[Plan], why: str) -> list[Seen]:
+    """What a simulation recorded, up to the first case that ended it."""
     lines = _by_case((folder / LOG).read_text().splitlines())
     events: dict[int, list[list[str]]] = {}
     for line in (folder / EVENTS).read_text().splitlines():

@@ -1,0 +1,1 @@
+"""Mutation testing of the generated design: small changes of it, and which tests notice them."""

@@ -1,0 +1,194 @@
+"""Mutants against the random regression's cases: killed by the first that fails, or survived."""
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sparseloom.hw.work_folder import key_of
+from sparseloom.sim.build import Build, build_simulator, cache_folder
+from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.mutation.design import CONTROL, MutatedDesign, Mutant
+from sparseloom.sim.regress.case import Case
+from sparseloom.sim.regress.check import problems
+from sparseloom.sim.regress.play import Plan, make_plan, read_seen, simulate, write_plans
+
+BATCHES = (2, 4, 8, 16)
+"""Cases of the first simulations; all further ones have as many as the last."""
+MOST_SECONDS = 60.0
+"""After which a simulation is stopped; one of the unchanged design takes less than a tenth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a mutant.
+
+    Parameters
+    ----------
+    number : int
+        Of the mutant.
+    killed : bool
+    case : int, optional
+        Index of the case that noticed it.
+    problem : str
+        What that case said; empty if it survived.
+    cases : int
+        Cases that were played.
+    seconds : float
+        Wall time.
+    """
+
+    number: int
+    killed: bool
+    case: int | None
+    problem: str
+    cases: int
+    seconds: float
+
+
+class Hunt:
+    """The cases, ready to be played against any mutant of a design.
+
+    Parameters
+    ----------
+    design : MutatedDesign
+    cases : sequence of Case
+        All of the design's build.
+    folder : Path
+        For streams and scripts; kept by the caller as long as this is used.
+    """
+
+    def __init__(self, design: MutatedDesign, cases: Sequence[Case], folder: Path):
+        self.design = design
+        self.folder = folder
+        self.simulator: Build = build_simulator(
+            design.verilog, bus_bytes=design.config.bus_bytes, bench=design.bench, python=False)
+        self.batches: list[tuple[Path, list[Plan]]] = []
+        rest = iter(cases)
+        sizes = _sizes()
+        while some := list(islice(rest, next(sizes))):
+            batch = folder / f"batch{len(self.batches)}"
+            batch.mkdir(parents=True)
+            plans = [make_plan(case) for case in some]
+            write_plans(batch, plans)
+            self.batches.append((batch, plans))
+
+    def play(self, number: int) -> Verdict:
+        """All cases, until one fails. Number 0 is the unchanged design."""
+        began, played = time.perf_counter(), 0
+        for batch, plans in self.batches:
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=f"mutant{number}-") as name:
+                run = Path(name)
+                for file in batch.iterdir():
+                    os.symlink(file, run / file.name)
+                why = simulate(self.simulator, run, plusargs=[f"+{CONTROL}={number}"],
+                               seconds=MOST_SECONDS)
+                found = first_problem(run, plans, why)
+            if found is not None:
+                return Verdict(number=number, killed=True, case=played + found[0],
+                               problem=found[1], cases=played + found[0] + 1,
+                               seconds=round(time.perf_counter() - began, 2))
+            played += len(plans)
+        return Verdict(number=number, killed=False, case=None, problem="", cases=played,
+                       seconds=round(time.perf_counter() - began, 2))
+
+
+def _sizes() -> Iterator[int]:
+    yield from BATCHES
+    while True:
+        yield BATCHES[-1]
+
+
+def first_problem(run: Path, plans: Sequence[Plan], why: str) -> tuple[int, str] | None:
+    """Place of the first case that failed, and what it said; None if none did."""
+    try:
+        seen = read_seen(run, plans, why)
+    except (OSError, ValueError) as error:
+        return 0, f"records of the simulation: {error}"
+    for index, one in enumerate(seen):
+        try:
+            wrong = problems(one)
+        except (LookupError, ValueError) as error:       # what should be in the records is not
+            wrong = [f"records of the case: {error!r}"]
+        if wrong:
+            return index, wrong[0]
+    return None
+
+
+def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
+         only: Sequence[int] | None = None, records: Path | None = None,
+         told: Callable[[Mutant, Verdict], object] = lambda *_: None) -> list[Verdict]:
+    """Every mutant against the cases.
+
+    A verdict is written as soon as it is there, so that a run that was stopped goes on where it was.
+
+    Parameters
+    ----------
+    design : MutatedDesign
+    cases : sequence of Case
+    jobs : int
+        Simulations at a time.
+    only : sequence of int, optional
+        Numbers of mutants.
+    records : Path, optional
+        Folder of the verdicts; by default in the cache.
+    told : callable
+        Called with each verdict.
+
+    Raises
+    ------
+    SimulationError
+        If a case fails on the unchanged design.
+    """
+    records = records or cache_folder() / "mutants"
+    records.mkdir(parents=True, exist_ok=True)
+    key = key_of({"design": design.folder.name, "mutants": [one.command for one in design.mutants],
+                  "cases": [case.to_json() for case in cases], "checks": _checks()})
+    file = records / f"verdicts-{key}.jsonl"
+    known = read_verdicts(file)
+    mutants = {one.number: one for one in design.mutants if only is None or one.number in only}
+    for number in known.keys() & mutants.keys():
+        told(mutants[number], known[number])
+    left = [number for number in mutants if number not in known]
+    if left:
+        with tempfile.TemporaryDirectory(dir=records, prefix="hunt-") as folder:
+            ready = Hunt(design, cases, Path(folder))
+            unchanged = ready.play(0)
+            if unchanged.killed:
+                raise SimulationError(f"case {unchanged.case}: expected the unchanged design to "
+                                      f"pass, found: {unchanged.problem}")
+            with ThreadPoolExecutor(jobs) as pool, open(file, "a", encoding="utf-8") as out:
+                for verdict in pool.map(ready.play, left):
+                    out.write(json.dumps(asdict(verdict)) + "\n")
+                    out.flush()
+                    known[verdict.number] = verdict
+                    told(mutants[verdict.number], verdict)
+    return [known[number] for number in mutants]
+
+
+def _checks() -> dict[str, str]:
+    """What a verdict depends on beside design and cases: the checks' own text."""
+    from sparseloom.sim.regress import check, play
+
+    return {module.__name__: Path(str(module.__file__)).read_text() for module in (check, play)}
+
+
+def read_verdicts(file: Path) -> dict[int, Verdict]:
+    """Verdicts of an earlier run; a line that was cut off is left out."""
+    known: dict[int, Verdict] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return known
+    for line in lines:
+        try:
+            data: dict[str, Any] = json.loads(line)
+            known[data["number"]] = Verdict(**data)
+        except (ValueError, TypeError, KeyError):
+            continue
+    return known
