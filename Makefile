@@ -28,7 +28,7 @@ N ?= 2000
 SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
 	bench-fuzz bench-simspeed
-.PHONY: help demo test regress prove lint setup check clean bench-glue $(BENCHES)
+.PHONY: help demo test regress prove mutate lint setup check clean bench-glue $(BENCHES)
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make regress  random jobs in RTL until coverage is whole: N=2000 SEED=1"
 	@echo "make prove    formal proofs of the hardware, covers and planted bugs; five minutes of a core:"
 	@echo "              ARGS='--only stream_break', ARGS=--list"
+	@echo "make mutate   400 small changes of the netlist: do the random jobs notice? half an hour"
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
 	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
@@ -88,6 +89,9 @@ $(BENCHES): bench-%: check $(READY)
 regress: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/sparseloom sim regress -n $(N) --seed $(SEED) \
 		--json bench/results/regress.json $(ARGS)
+
+mutate: check $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.rtl_mutants --jobs $(JOBS) --seed $(SEED) $(ARGS)
 
 lint: check $(READY)
 	@mkdir -p $(TYPES)

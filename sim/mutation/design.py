@@ -1,9 +1,9 @@
 """Mutants of the unit's netlist: chosen by seed, all in one design that awakes one of them.
 
-yosys' ``mutate`` changes one bit at one pin of one cell: inverts it, ties it, or flips it by another
-bit of the same pin. It works on the netlist as the Verilog says it, before any optimisation: adders,
-multiplexers, registers, memory ports. The hierarchy is flattened first, so that a mutant in a cell
-of the array is in one cell, not in all of them.
+yosys' ``mutate`` changes one bit at one pin of one cell: inverts it, ties it, or flips it by
+another bit of the same pin. It works on the netlist as the Verilog says it, before any
+optimisation: adders, multiplexers, registers, memory ports. The hierarchy is flattened first, so
+that a mutant in a cell of the array is in one cell, not in all of them.
 """
 import inspect
 import random
@@ -70,7 +70,7 @@ class Mutant:
     command: str
 
     def option(self, name: str) -> str:
-        """Of the command: ``mode``, ``cell``, ``port``, ``portbit``, ``wire``; empty if not there."""
+        """Of the command: ``mode``, ``cell``, ``port``, ``wire``...; empty if not there."""
         found = re.search(rf"-{name} (\S+)", self.command)
         return found[1] if found else ""
 
@@ -140,8 +140,8 @@ def place_of(cell: str) -> str:
 
 def cell_types(netlist: str) -> dict[str, str]:
     """Type of each cell of a netlist in yosys' own language, without the dollar."""
-    return dict((name, kind) for kind, name in
-                re.findall(r"^  cell \$?(\S+) (\S+)$", netlist, re.MULTILINE))
+    return {name: kind for kind, name in
+            re.findall(r"^  cell \$?(\S+) (\S+)$", netlist, re.MULTILINE)}
 
 
 def read_candidates(text: str, files: Mapping[str, str],
@@ -202,8 +202,9 @@ def choose(candidates: Sequence[Mutant], count: int, seed: int, *, least: int = 
     most = int(count * array_share)
     array = sum(one.array for one in chosen)
     if len(chosen) > count or array > most:
-        raise InputError(f"mutants: expected at least {max(len(chosen), round(array / array_share))}"
-                         f" for {least} of each component, found {count}")
+        needed = max(len(chosen), -int(-array // array_share))
+        raise InputError(f"mutants: expected at least {needed} for {least} of each component, "
+                         f"found {count}")
     taken = {one.number for one in chosen}
     for one in order:
         if len(chosen) == count:
@@ -242,38 +243,47 @@ def mutated_design(config: ArrayConfig, *, count: int, seed: int, pool: int = PO
     ToolError
         If yosys fails.
     """
-    work = (cache or cache_folder()) / "mutants"
-    verilog = unit_verilog(config, cache)
-    listing = [f"mutate -list {pool} -seed {seed} -o {CANDIDATES}", f"write_rtlil {FLAT}"]
-    steps = ["read_verilog sparseloom.v", *FLATTEN, *listing]
-    recipe = {"verilog": verilog.parent.name, "steps": steps, "yosys": yosys_version()}
-    listed = work / f"list-{key_of(recipe)}"
+    listed, candidates = list_candidates(config, seed=seed, pool=pool, cache=cache)
+    return with_mutants(config, listed, choose(candidates, count, seed, least=least))
 
-    def list_all(part: Path) -> None:
+
+def list_candidates(config: ArrayConfig, *, seed: int, pool: int = POOL,
+                    cache: Path | None = None) -> tuple[Path, list[Mutant]]:
+    """Mutants to choose from, and the folder of the flat netlist that they are of."""
+    verilog = unit_verilog(config, cache)
+    steps = ["read_verilog sparseloom.v", *FLATTEN,
+             f"mutate -list {pool} -seed {seed} -o {CANDIDATES}", f"write_rtlil {FLAT}"]
+    recipe = {"verilog": verilog.parent.name, "steps": steps, "yosys": yosys_version()}
+    listed = (cache or cache_folder()) / "mutants" / f"list-{key_of(recipe)}"
+
+    def make(part: Path) -> None:
         (part / "sparseloom.v").write_bytes(verilog.read_bytes())
         _yosys(steps, part, listed)
 
-    made(listed, recipe, list_all)
-    candidates = read_candidates((listed / CANDIDATES).read_text(), owners(config),
-                                 cell_types((listed / FLAT).read_text()))
-    mutants = choose(candidates, count, seed, least=least)
-    apply = [f"read_rtlil {FLAT}", *(
+    made(listed, recipe, make)
+    return listed, read_candidates((listed / CANDIDATES).read_text(), owners(config),
+                                   cell_types((listed / FLAT).read_text()))
+
+
+def with_mutants(config: ArrayConfig, listed: Path, mutants: Sequence[Mutant]) -> MutatedDesign:
+    """The netlist of a folder with these mutants in it, each awake by its number."""
+    steps = [f"read_rtlil {FLAT}", *(
         f"{one.command} -ctrl {CONTROL} {CONTROL_BITS} {one.number}" for one in mutants),
         "write_verilog -noattr plain.v"]
     bench = flat_bench(BENCH.read_text())
-    recipe = {"listed": listed.name, "steps": apply, "bench": bench}
-    folder = work / f"design-{key_of(recipe)}"
+    recipe = {"listed": listed.name, "steps": steps, "bench": bench}
+    folder = listed.with_name(f"design-{key_of(recipe)}")
 
-    def apply_all(part: Path) -> None:
+    def make(part: Path) -> None:
         (part / FLAT).write_bytes((listed / FLAT).read_bytes())
-        (part / "apply.ys").write_text("\n".join(apply) + "\n")
+        (part / "apply.ys").write_text("\n".join(steps) + "\n")
         _yosys(["script apply.ys"], part, folder)
         (part / VERILOG).write_text(awake((part / "plain.v").read_text()))
         (part / "plain.v").unlink()
         (part / OWN_BENCH).write_text(bench)
 
-    made(folder, recipe, apply_all)
-    return MutatedDesign(folder=folder, config=config, mutants=mutants)
+    made(folder, recipe, make)
+    return MutatedDesign(folder=folder, config=config, mutants=tuple(mutants))
 
 
 def _yosys(steps: Sequence[str], part: Path, folder: Path) -> None:
@@ -283,7 +293,8 @@ def _yosys(steps: Sequence[str], part: Path, folder: Path) -> None:
 
 def awake(verilog: str) -> str:
     """The control port as a register that the simulator's plusarg sets."""
-    declared = f"  input [{CONTROL_BITS - 1}:0] {CONTROL};\n  wire [{CONTROL_BITS - 1}:0] {CONTROL};\n"
+    named = f"[{CONTROL_BITS - 1}:0] {CONTROL};"
+    declared = f"  input {named}\n  wire {named}\n"
     head, rest = verilog.split("module sparseloom(", 1)
     ports, body = rest.split(");", 1)
     names = [name.strip() for name in ports.split(",")]
@@ -291,11 +302,11 @@ def awake(verilog: str) -> str:
         raise InputError(f"mutants: expected a port {CONTROL}, found {', '.join(names)}")
     names.remove(CONTROL)
     body = body.replace(declared, (
-        f"  reg [{CONTROL_BITS - 1}:0] {CONTROL};\n"
+        f"  reg {named}\n"
         f'  initial if (!$value$plusargs("{CONTROL}=%d", {CONTROL})) {CONTROL} = 0;\n'))
     return f"{head}module sparseloom({', '.join(names)});{body}"
 
 
 def flat_bench(bench: str) -> str:
-    r"""A bench with signals of a flat unit: ``unit.unit.fault.run`` is ``unit.\unit.fault.run ``."""
+    r"""A bench for a flat unit: ``unit.unit.fault.run`` is ``unit.\unit.fault.run ``."""
     return re.sub(r"\bunit\.(unit(?:\.\w+)+)", r"unit.\\\1 ", bench)

@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,13 +13,16 @@ from typing import Any
 from sparseloom.hw.work_folder import key_of
 from sparseloom.sim.build import Build, build_simulator, cache_folder
 from sparseloom.sim.errors import SimulationError
-from sparseloom.sim.mutation.design import CONTROL, MutatedDesign, Mutant
+from sparseloom.sim.mutation.design import CONTROL, Mutant, MutatedDesign
+from sparseloom.sim.mutation.equivalence import shown_equivalent
 from sparseloom.sim.regress.case import Case
 from sparseloom.sim.regress.check import problems
 from sparseloom.sim.regress.play import Plan, make_plan, read_seen, simulate, write_plans
 
 BATCHES = (2, 4, 8, 16)
 """Cases of the first simulations; all further ones have as many as the last."""
+EARLY = 30
+"""Cases after which one asks whether the mutant can be told from the unchanged design at all."""
 MOST_SECONDS = 60.0
 """After which a simulation is stopped; one of the unchanged design takes less than a tenth."""
 
@@ -33,6 +36,8 @@ class Verdict:
     number : int
         Of the mutant.
     killed : bool
+    equivalent : bool
+        Shown to be equal to the unchanged design.
     case : int, optional
         Index of the case that noticed it.
     problem : str
@@ -45,6 +50,7 @@ class Verdict:
 
     number: int
     killed: bool
+    equivalent: bool
     case: int | None
     problem: str
     cases: int
@@ -65,6 +71,7 @@ class Hunt:
 
     def __init__(self, design: MutatedDesign, cases: Sequence[Case], folder: Path):
         self.design = design
+        self.mutants = {one.number: one for one in design.mutants}
         self.folder = folder
         self.simulator: Build = build_simulator(
             design.verilog, bus_bytes=design.config.bus_bytes, bench=design.bench, python=False)
@@ -80,21 +87,26 @@ class Hunt:
 
     def play(self, number: int) -> Verdict:
         """All cases, until one fails. Number 0 is the unchanged design."""
-        began, played = time.perf_counter(), 0
+        began, played, equivalent, killer = time.perf_counter(), 0, False, None
+        asked = number == 0
         for batch, plans in self.batches:
+            if played >= EARLY and not asked:
+                asked, equivalent = True, shown_equivalent(self.design, self.mutants[number])
+                if equivalent:
+                    break
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=f"mutant{number}-") as name:
                 run = Path(name)
                 for file in batch.iterdir():
                     os.symlink(file, run / file.name)
                 why = simulate(self.simulator, run, plusargs=[f"+{CONTROL}={number}"],
                                seconds=MOST_SECONDS)
-                found = first_problem(run, plans, why)
-            if found is not None:
-                return Verdict(number=number, killed=True, case=played + found[0],
-                               problem=found[1], cases=played + found[0] + 1,
-                               seconds=round(time.perf_counter() - began, 2))
+                killer = first_problem(run, plans, why)
+            if killer is not None:
+                break
             played += len(plans)
-        return Verdict(number=number, killed=False, case=None, problem="", cases=played,
+        case, problem = (None, "") if killer is None else (played + killer[0], killer[1])
+        return Verdict(number=number, killed=killer is not None, equivalent=equivalent, case=case,
+                       problem=problem, cases=played if case is None else case + 1,
                        seconds=round(time.perf_counter() - began, 2))
 
 
@@ -125,7 +137,7 @@ def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
          told: Callable[[Mutant, Verdict], object] = lambda *_: None) -> list[Verdict]:
     """Every mutant against the cases.
 
-    A verdict is written as soon as it is there, so that a run that was stopped goes on where it was.
+    A verdict is written as soon as it is there, so that a run that was stopped goes on.
 
     Parameters
     ----------
@@ -163,7 +175,8 @@ def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
                 raise SimulationError(f"case {unchanged.case}: expected the unchanged design to "
                                       f"pass, found: {unchanged.problem}")
             with ThreadPoolExecutor(jobs) as pool, open(file, "a", encoding="utf-8") as out:
-                for verdict in pool.map(ready.play, left):
+                for done in as_completed([pool.submit(ready.play, number) for number in left]):
+                    verdict = done.result()
                     out.write(json.dumps(asdict(verdict)) + "\n")
                     out.flush()
                     known[verdict.number] = verdict
@@ -173,9 +186,11 @@ def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
 
 def _checks() -> dict[str, str]:
     """What a verdict depends on beside design and cases: the checks' own text."""
+    from sparseloom.sim.mutation import equivalence
     from sparseloom.sim.regress import check, play
 
-    return {module.__name__: Path(str(module.__file__)).read_text() for module in (check, play)}
+    return {module.__name__: Path(str(module.__file__)).read_text()
+            for module in (check, play, equivalence)}
 
 
 def read_verdicts(file: Path) -> dict[int, Verdict]:

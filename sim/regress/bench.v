@@ -146,7 +146,9 @@ module bench #(
 
     wire play, done, expect_;
     wire [31:0] number, seed, packets, case_, cycle, first_cycle, last_cycle, offer_cycle;
-    wire [7:0] gap_weights, gap_acts, gap_results, phase;
+    wire [7:0] gap_weights, gap_acts, gap_results;
+    wire [7:0] phase, of_unit;
+    assign phase = of_unit | {irq, 4'b0};
     wire [31:0] weight_beats, act_beats, result_beats, weight_stalls, act_stalls, result_stalls;
     wire [31:0] weights_to, acts_to, results_to;
     wire [63:0] weights_stop, acts_stop, results_stop;
@@ -213,7 +215,7 @@ module bench #(
     );
 
     observer observer (
-        .aclk(aclk), .aresetn(aresetn), .case_(case_), .play(play), .phase(phase),
+        .aclk(aclk), .aresetn(aresetn), .case_(case_), .play(play), .phase(of_unit),
         .busy(unit.unit.counters.count), .cause(unit.unit.counters.cause),
         .run(unit.unit.fault.run), .drop(unit.unit.fault.drop), .clear(unit.unit.fault.clear),
         .job_error(unit.unit.fault.job), .weights_error(unit.unit.fault.weights),

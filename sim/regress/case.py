@@ -31,6 +31,10 @@ ROUND = EVENTS + 2 * tuple(event for event in EVENTS if event[0] != "error")
 """Of a round: clears and resets thrice, since all depends on the cycle in which they come."""
 LARGE = 0.35
 """Share of cases without event whose jobs fill the unit."""
+WIDE = 0.04
+"""Share of cases without event with a job of up to 65,535 outputs: sizes and counts of 16 bits."""
+LATE = 0.4
+"""Share of errors of weights while computing that come in a job of up to 300 strips."""
 
 @dataclass(frozen=True, kw_only=True)
 class RandomJob:
@@ -258,8 +262,9 @@ def draw_case(seed: int, index: int, builds: Sequence[str] = tuple(BUILDS)) -> C
     if index % 2:
         turn, place = divmod(index // 2, len(ROUND))
         order = np.random.default_rng([seed, turn, 8]).permutation(len(ROUND)).tolist()
-        return _event_case(rng, build, builds, *ROUND[order[place]])
-    return _plain_case(rng, build)
+        return _event_case(rng, build, builds, *ROUND[order[place]],
+                           rare=np.random.default_rng([seed, index, 9]))
+    return _plain_case(rng, build, np.random.default_rng([seed, index, 9]))
 
 
 def _stall(rng: np.random.Generator, kind: str, beats: int) -> Stall:
@@ -300,11 +305,23 @@ def _job(rng: np.random.Generator, config: ArrayConfig, *, large: bool) -> Rando
         scale=str(rng.choice(SCALES, p=(0.55, 0.2, 0.15, 0.1))), seed=int(rng.integers(1 << 31)))
 
 
-def _plain_case(rng: np.random.Generator, build: str) -> Case:
+def _wide_job(rng: np.random.Generator, config: ArrayConfig) -> RandomJob:
+    """Few inputs, one token group, up to all outputs that a job may have."""
+    inputs = int(rng.integers(1, min(config.max_k, 3) + 1))
+    return RandomJob(
+        inputs=inputs, outputs=int(2 ** rng.uniform(9, 16)),
+        tokens=int(rng.integers(1, config.rows + 1)), structure="column", p=1, q=1,
+        density=float(rng.choice((0.3, 0.8))), extremes=0.0, kind=str(rng.choice(KINDS)),
+        scale="spread", seed=int(rng.integers(1 << 31)))
+
+
+def _plain_case(rng: np.random.Generator, build: str, rare: np.random.Generator) -> Case:
     config = BUILDS[build]
     large = rng.random() < LARGE
     jobs = tuple(_job(rng, config, large=large)
                  for _ in range(rng.integers(1, min(config.queue_depth, 4) + 3)))
+    if rare.random() < WIDE:
+        jobs = (_wide_job(rare, config), *jobs[1:])
     full = min(len(jobs), config.queue_depth)
     early = full if rng.random() < 0.7 else int(rng.integers(1, full + 1))
     return Case(build=build, jobs=jobs, early=early, wait=int(rng.integers(2) * rng.integers(60)),
@@ -313,7 +330,7 @@ def _plain_case(rng: np.random.Generator, build: str) -> Case:
 
 
 def _event_case(rng: np.random.Generator, build: str, builds: Sequence[str],
-                kind: str, cause: str, phase: str) -> Case:
+                kind: str, cause: str, phase: str, *, rare: np.random.Generator) -> Case:
     """A job that takes long enough for the event to come in its phase."""
     if (kind == "error" and phase in ("computing", "draining")) or cause == "job":
         # A second job is pushed while the first is there, if any build may.
@@ -335,6 +352,10 @@ def _event_case(rng: np.random.Generator, build: str, builds: Sequence[str],
     if phase == "computing" and cause.startswith("acts"):
         strips = int(rng.integers(2, 7))
     outputs = int(rng.integers((strips - 1) * config.cols + 1, strips * config.cols + 1))
+    if (kind == "error" and phase == "computing" and cause != "job"
+            and not cause.startswith("acts") and rare.random() < LATE):
+        inputs, groups = int(rare.integers(1, min(config.max_k, 4) + 1)), 1
+        outputs = int(2 ** rare.uniform(3, 8.25)) * config.cols
     dense = phase in ("computing", "draining")
     job = RandomJob(
         inputs=inputs, outputs=outputs,

@@ -1,10 +1,12 @@
 """What is wrong about a case that was played: results, counters, errors, recovery."""
 import numpy as np
 
+from sparseloom.hw.job import pack_fields
+from sparseloom.hw.registers import COUNTERS, TABLE, build_values
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import UnitJob, UnitShape, delay_bounds, predict
 from sparseloom.sim.regress.case import PORTS, Case
-from sparseloom.sim.regress.play import AGAIN, Seen, Work
+from sparseloom.sim.regress.play import AGAIN, Seen, Work, cleared_irqs, written_registers
 
 CODES = {name: code for code, (name, _) in spec.ERROR_CAUSES.items()}
 RESPONSE_OKAY, RESPONSE_REFUSED = 0, 2
@@ -19,6 +21,7 @@ def problems(seen: Seen) -> list[str]:
     if found:
         return found
     found += _plain(seen, case) if case.event is None else _event(seen, case)
+    found += _registers(seen, case) + _irq(seen, case)
     counters = seen.counters()
     parts = sum(counters.values()) - counters["busy"]
     if counters["busy"] != parts:
@@ -43,6 +46,46 @@ def _finished(seen: Seen) -> list[str]:
     for label, line in seen.log.items():
         if label.startswith(("push", "again")) and line[1] != RESPONSE_OKAY:
             found.append(f"{label}: a register access was refused")
+    return found
+
+
+def _registers(seen: Seen, case: Case) -> list[str]:
+    """What was written to registers before the first job reads back, constants are the build's."""
+    expected = {name: value & sum(field.mask for field in TABLE[name].fields)
+                for name, value in written_registers(case).items()}
+    expected |= {name: pack_fields(TABLE[name], **fields)
+                 for name, fields in build_values(case.config).items()}
+    return [f"{name}: expected {value:#x}, found {seen.log[f'{name}:tried'][0]:#x}"
+            for name, value in expected.items() if seen.log[f"{name}:tried"][0] != value]
+
+
+def _irq(seen: Seen, case: Case) -> list[str]:
+    """Causes at the end, those left behind a write, and the line each time; counters cleared."""
+    found = []
+    status, left = seen.read("IRQ_STATUS:end"), seen.log["IRQ_STATUS:left"][0]
+    expected = {"done": 1, "error": int(case.event is not None and case.event.kind == "error")}
+    if case.event is None:
+        depth = case.config.queue_depth
+        # All places taken before the first beat: one came free later. Never all: none did.
+        if case.early == depth or len(case.jobs) < depth:
+            expected["space"] = int(case.early == depth)
+    for name, value in expected.items():
+        if status[name] != value:
+            found.append(f"IRQ_STATUS.{name}: expected {value} at the end, found {status[name]}")
+    word = seen.log["IRQ_STATUS:end"][0]
+    if left != word & ~cleared_irqs(case):
+        found.append(f"IRQ_STATUS: expected {word & ~cleared_irqs(case):#x} behind a write of "
+                     f"{cleared_irqs(case):#x}, found {left:#x}")
+    mask = written_registers(case)["IRQ_MASK"]
+    if case.event is not None and case.event.kind == "reset":
+        mask = 0
+    for label, causes in (("end", word), ("left", left)):
+        if seen.log[f"irq:{label}"][0] != bool(causes & mask & 7):
+            found.append(f"interrupt line: expected {int(bool(causes & mask & 7))} with IRQ_STATUS "
+                         f"{causes:#x} and IRQ_MASK {mask & 7:#x}, found "
+                         f"{seen.log[f'irq:{label}'][0]}")
+    found += [f"{name} behind a clear of counters: expected 0, found {count}"
+              for name in COUNTERS if (count := seen.log[f"{name}:zero"][0])]
     return found
 
 

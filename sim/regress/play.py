@@ -8,7 +8,7 @@ import numpy as np
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.job import Job, pack_fields, unpack_fields
-from sparseloom.hw.registers import COUNTERS, TABLE
+from sparseloom.hw.registers import COUNTERS, DATA_BITS, REGISTERS, TABLE, Access, build_values
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import encode_acts, encode_results, encode_weights
 from sparseloom.model.reference import accumulate, from_sums
@@ -29,6 +29,8 @@ SPARE = 3
 """Packets more than are needed: what an event discards."""
 HELD = 40
 """Cycles that results stay held up behind a clear."""
+IRQ = 1 << len(PHASES)
+"""The bench's bit for the interrupt line, beside those of the phases."""
 MOST_SECONDS = 600
 """After which a simulation is stopped."""
 Streams = dict[str, list[Packet]]
@@ -206,14 +208,51 @@ def _opening(case: Case, streams: list[Streams], works: list[Work]) -> Steps:
     return [("reset 2 0", ""), (f"limit {min(limit, 1 << 30):x} 0", ""),
             (f"gaps {gaps} {case.seed:x}", ""), *RELEASE,
             *((f"{port}_stop {case.stalls[port].stop:x} {case.stalls[port].cycles:x}", "")
-              for port in PORTS)]
+              for port in PORTS),
+            *_try_registers(case)]
 
 
-def _closing() -> Steps:
+def written_registers(case: Case) -> dict[str, int]:
+    """What is written to each RW register before the first job: any bits, of no field too."""
+    rng = np.random.default_rng([case.seed, 3])
+    return {register.name: int(rng.integers(1 << DATA_BITS)) for register in REGISTERS
+            if register.access is Access.RW}
+
+
+def cleared_irqs(case: Case) -> int:
+    """Bits that are written to IRQ_STATUS at the end."""
+    return int(np.random.default_rng([case.seed, 4]).integers(8))
+
+
+def _try_registers(case: Case) -> Steps:
+    """Every RW register written and read, every constant one read."""
+    written = written_registers(case)
+    return [*((f"write {TABLE[name].offset:x} {value:x}", f"{name}:written")
+              for name, value in written.items()),
+            *(_access(name, label=f"{name}:tried") for name in (
+                *written, *build_values(case.config)))]
+
+
+def _try_irq(case: Case) -> Steps:
+    """The interrupt line and its causes, before and behind a write that clears some; counters too.
+
+    At the end ``done`` is up, so that ``phase`` does not wait.
+    """
+    status = TABLE["IRQ_STATUS"].offset
+    return [_access("IRQ_STATUS", label="IRQ_STATUS:end"), (f"phase {IRQ:x} 0", "irq:end"),
+            (f"write {status:x} {cleared_irqs(case):x}", "IRQ_STATUS:cleared"),
+            (f"phase {IRQ:x} 0", "irq:left"), _access("IRQ_STATUS", label="IRQ_STATUS:left"),
+            _access("CONTROL", "write", "counters_clear", counters_clear=1),
+            (f"sleep {QUIET:x} 0", ""),
+            *(_access(name, label=f"{name}:zero") for name in COUNTERS)]
+
+
+def _closing(case: Case) -> Steps:
     """What is looked at when all jobs are through."""
     return [("done 0 0", "done"), _status("while", "busy"), ("note 0 0", "note"),
             (f"sleep {QUIET:x} 0", ""), ("note 0 0", "note:late"),
             *(_access(name, label=name) for name in (*COUNTERS, "ERROR", "STATUS", "DONE")),
+            *_try_irq(case),
             # Reset, since the streams may have more to offer than was taken.
             ("reset 2 0", ""), ("sleep 4 0", "")]
 
@@ -225,7 +264,7 @@ def _plain_steps(case: Case, works: list[Work]) -> Steps:
     steps += [(f"sleep {case.wait:x} 0", ""), (f"play {{play0}} {len(works):x}", "")]
     for index, work in enumerate(works[case.early:], case.early):
         steps += _push(work.job, f"push{index}")
-    return [*steps, *_closing()]
+    return [*steps, *_closing(case)]
 
 
 def _event_plan(case: Case, work: Work) -> Plan:
@@ -278,7 +317,7 @@ def _event_plan(case: Case, work: Work) -> Plan:
                   (f"expect {AGAIN:x} 0", "")]
     for index in range(AGAIN):
         steps += _push(work.job, f"again{index}")
-    steps += _closing()
+    steps += _closing(case)
     return Plan(case=case, works=[work], streams=streams, steps=steps, fault=fault)
 
 
@@ -351,9 +390,12 @@ def bad_job(case: Case, work: Work) -> Job:
     event, config = case.event, case.config
     assert event is not None
     words = (config.act_words // config.max_k) * config.rows + 1       # tokens, one group too many
+    bit = 1 << (event.pick >> 8) % 16
     changes = ({"inputs": 0}, {"outputs": 0}, {"tokens": 0}, {"inputs": config.max_k + 1},
                {"inputs": 0xFFFF}, {"inputs": config.max_k, "tokens": words},
-               {"inputs": config.max_k, "tokens": 0xFFFF}, {"raw": True, "lut": True})
+               {"inputs": config.max_k, "tokens": 0xFFFF}, {"raw": True, "lut": True},
+               {"inputs": max(bit, config.max_k + 1)},
+               {"inputs": config.max_k, "tokens": max(bit, words)})
     return Job(**{**asdict(work.job), "tokens": 1, **changes[event.pick % len(changes)]})
 
 
