@@ -68,8 +68,9 @@ def first_failure(outcomes: Sequence[Outcome]) -> str | None:
 
 
 def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
-              environment: Mapping[str, str] | None = None, seed: int = 1) -> list[Outcome]:
-    """Run every test of a bench.
+              environment: Mapping[str, str] | None = None, seed: int = 1,
+              test_filter: str | None = None, plusargs: Sequence[str] = ()) -> list[Outcome]:
+    """Run the tests of a bench.
 
     Parameters
     ----------
@@ -86,6 +87,10 @@ def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
         More environment variables.
     seed : int
         Of cocotb's random numbers.
+    test_filter : str, optional
+        Regular expression for the names of the tests that run; by default all do.
+    plusargs : sequence of str
+        For the design.
 
     Returns
     -------
@@ -107,7 +112,8 @@ def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
                    "COCOTB_REWRITE_ASSERTION_FILES": "", **(environment or {})}
     (folder / RECORD).write_text(json.dumps({
         "build": str(build.folder), "module": module, "waves": waves, "seed": seed,
-        "environment": dict(environment)}, indent=2))
+        "environment": dict(environment), "test_filter": test_filter,
+        "plusargs": list(plusargs)}, indent=2))
     results = folder / RESULTS
     results.unlink(missing_ok=True)
     # The runner raises in some ways, under pytest in others; its results file tells the truth.
@@ -115,7 +121,8 @@ def run_bench(build: Build, folder: Path, *, module: str, waves: bool = False,
         get_runner("verilator").test(
             test_module=module, hdl_toplevel=TOP, hdl_toplevel_lang="verilog",
             build_dir=build.folder, test_dir=folder, results_xml=str(results),
-            log_file=folder / LOG, waves=waves, seed=seed, extra_env=environment)
+            log_file=folder / LOG, waves=waves, seed=seed, extra_env=environment,
+            test_filter=test_filter, plusargs=list(plusargs))
     if rule := broken_rule(folder / LOG):
         raise SimulationError(f"{rule}; to run it again: {replay_command(folder)}")
     try:
@@ -144,7 +151,9 @@ def main() -> None:
     record = json.loads((folder / RECORD).read_text())
     build = Build(folder=Path(record["build"]), waves=record["waves"], cached=True)
     outcomes = run_bench(build, folder, module=record["module"], waves=record["waves"],
-                         environment=record["environment"], seed=record["seed"])
+                         environment=record["environment"], seed=record["seed"],
+                         test_filter=record.get("test_filter"),
+                         plusargs=record.get("plusargs", ()))
     for outcome in outcomes:
         print(f"{outcome.name}: {outcome.failure or 'passed'}")
     sys.exit(any(outcome.failure for outcome in outcomes))

@@ -10,6 +10,8 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ POOL = 30_000
 """Candidates to choose from: yosys spreads them over modules, cells, wires and source lines."""
 LEAST = 10
 """Mutants of each file of ``hw`` that has logic in the unit."""
-ARRAY_SHARE = 1 / 3
+ARRAY_SHARE = Fraction(1, 3)
 """Of all mutants, at most."""
 SECONDS = 1800.0
 WRAPPER = "top"
@@ -176,7 +178,7 @@ def read_candidates(text: str, files: Mapping[str, str],
 
 
 def choose(candidates: Sequence[Mutant], count: int, seed: int, *, least: int = LEAST,
-           array_share: float = ARRAY_SHARE) -> tuple[Mutant, ...]:
+           array_share: Fraction = ARRAY_SHARE) -> tuple[Mutant, ...]:
     """So many, at random but for quotas, numbered anew.
 
     Parameters
@@ -186,7 +188,7 @@ def choose(candidates: Sequence[Mutant], count: int, seed: int, *, least: int = 
     seed : int
     least : int
         Of each component, or all that it has.
-    array_share : float
+    array_share : Fraction
         Most that may lie in the array.
 
     Raises
@@ -202,7 +204,7 @@ def choose(candidates: Sequence[Mutant], count: int, seed: int, *, least: int = 
     most = int(count * array_share)
     array = sum(one.array for one in chosen)
     if len(chosen) > count or array > most:
-        needed = max(len(chosen), -int(-array // array_share))
+        needed = max(len(chosen), ceil(array / array_share))
         raise InputError(f"mutants: expected at least {needed} for {least} of each component, "
                          f"found {count}")
     taken = {one.number for one in chosen}

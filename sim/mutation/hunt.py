@@ -46,6 +46,8 @@ class Verdict:
         Cases that were played.
     seconds : float
         Wall time.
+    prover : str
+        What looked for equivalence; a survivor of another one is asked again.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Verdict:
     problem: str
     cases: int
     seconds: float
+    prover: str
 
 
 class Hunt:
@@ -107,7 +110,7 @@ class Hunt:
         case, problem = (None, "") if killer is None else (played + killer[0], killer[1])
         return Verdict(number=number, killed=killer is not None, equivalent=equivalent, case=case,
                        problem=problem, cases=played if case is None else case + 1,
-                       seconds=round(time.perf_counter() - began, 2))
+                       seconds=round(time.perf_counter() - began, 2), prover=prover())
 
 
 def _sizes() -> Iterator[int]:
@@ -162,7 +165,8 @@ def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
     key = key_of({"design": design.folder.name, "mutants": [one.command for one in design.mutants],
                   "cases": [case.to_json() for case in cases], "checks": _checks()})
     file = records / f"verdicts-{key}.jsonl"
-    known = read_verdicts(file)
+    known = {number: verdict for number, verdict in read_verdicts(file).items()
+             if verdict.killed or verdict.prover == prover()}
     mutants = {one.number: one for one in design.mutants if only is None or one.number in only}
     for number in known.keys() & mutants.keys():
         told(mutants[number], known[number])
@@ -186,11 +190,16 @@ def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
 
 def _checks() -> dict[str, str]:
     """What a verdict depends on beside design and cases: the checks' own text."""
-    from sparseloom.sim.mutation import equivalence
     from sparseloom.sim.regress import check, play
 
-    return {module.__name__: Path(str(module.__file__)).read_text()
-            for module in (check, play, equivalence)}
+    return {module.__name__: Path(str(module.__file__)).read_text() for module in (check, play)}
+
+
+def prover() -> str:
+    """A name for the way in which equivalence is looked for."""
+    from sparseloom.sim.mutation import equivalence
+
+    return key_of({"text": Path(str(equivalence.__file__)).read_text()})
 
 
 def read_verdicts(file: Path) -> dict[int, Verdict]:

@@ -224,6 +224,13 @@ def cleared_irqs(case: Case) -> int:
     return int(np.random.default_rng([case.seed, 4]).integers(8))
 
 
+def _next_job(case: Case) -> Steps:
+    """A descriptor that is begun behind the last push and never pushed: it must not matter."""
+    rng = np.random.default_rng([case.seed, 5])
+    return [(f"write {TABLE[name].offset:x} {int(rng.integers(1 << DATA_BITS)):x}", f"next:{name}")
+            for name in TABLE if name.startswith("JOB_") and TABLE[name].access is Access.RW]
+
+
 def _try_registers(case: Case) -> Steps:
     """Every RW register written and read, every constant one read."""
     written = written_registers(case)
@@ -264,7 +271,7 @@ def _plain_steps(case: Case, works: list[Work]) -> Steps:
     steps += [(f"sleep {case.wait:x} 0", ""), (f"play {{play0}} {len(works):x}", "")]
     for index, work in enumerate(works[case.early:], case.early):
         steps += _push(work.job, f"push{index}")
-    return [*steps, *_closing(case)]
+    return [*steps, *_next_job(case), *_closing(case)]
 
 
 def _event_plan(case: Case, work: Work) -> Plan:
@@ -317,7 +324,7 @@ def _event_plan(case: Case, work: Work) -> Plan:
                   (f"expect {AGAIN:x} 0", "")]
     for index in range(AGAIN):
         steps += _push(work.job, f"again{index}")
-    steps += _closing(case)
+    steps += _next_job(case) + _closing(case)
     return Plan(case=case, works=[work], streams=streams, steps=steps, fault=fault)
 
 

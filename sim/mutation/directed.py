@@ -1,0 +1,56 @@
+"""Survivors of the random regression against directed tests of the unit's ports, by cocotb.
+
+These drive what the regression's script cannot: byte strobes, register accesses at any distance,
+answers held up.
+"""
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.sim.build import build_simulator, cache_folder
+from sparseloom.sim.cases import write_cases
+from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.mutation.design import CONTROL, MutatedDesign
+from sparseloom.sim.regress.case import RandomJob
+from sparseloom.sim.run import run_bench
+
+TESTS = r"registers_at_random|interrupts|full_queue|impossible_jobs|nothing_before_a_job|identity"
+"""Of ``sim/tb_unit.py``: those of registers, queue and interrupts; the streams' have been tried."""
+
+
+def directed_cases(config: ArrayConfig) -> list[tuple[PackedLayer, np.ndarray]]:
+    """The layers that ``sim/tb_unit.py`` asks for, small."""
+    def case(name: str, *, kind: str, inputs: int, outputs: int, tokens: int,
+             seed: int) -> tuple[PackedLayer, np.ndarray]:
+        job = RandomJob(inputs=inputs, outputs=outputs, tokens=tokens, structure="column", p=1,
+                        q=1, density=0.5, extremes=0.0, kind=kind, scale="spread", seed=seed)
+        return job.layer(config, name), job.activations()
+
+    inputs = min(config.max_k, 2 * config.block_inputs + 5)
+    return [case("ragged", kind="int8", inputs=inputs, outputs=3 * config.cols - 1,
+                 tokens=config.rows + 1, seed=1),
+            case("lut", kind="lut", inputs=inputs, outputs=config.cols + 1, tokens=2, seed=2),
+            case("second", kind="int8", inputs=min(config.max_k, 24), outputs=config.cols,
+                 tokens=1, seed=3)]
+
+
+def directed_failure(design: MutatedDesign, number: int) -> str | None:
+    """What the first directed test that fails says of a mutant; None if all pass."""
+    build = build_simulator(design.verilog, bus_bytes=design.config.bus_bytes)
+    runs = cache_folder() / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"directed{number}-"))
+    try:
+        write_cases(folder, design.config, directed_cases(design.config))
+        outcomes = run_bench(build, folder, module="sparseloom.sim.tb_unit", test_filter=TESTS,
+                             plusargs=[f"+{CONTROL}={number}"])
+        return next((f"tb_unit, {one.name}: {one.failure.strip().splitlines()[-1].strip()}"
+                     for one in outcomes if one.failure), None)
+    except SimulationError as error:
+        return str(error).split("; to run it again")[0]
+    finally:
+        shutil.rmtree(folder)
