@@ -23,7 +23,7 @@ from bench.mutant_reasons import REASONS
 from sparseloom.model.write import write_whole
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.mutation.design import ARRAY_SHARE, LEAST, Mutant, mutated_design
-from sparseloom.sim.mutation.directed import directed_failure
+from sparseloom.sim.mutation.directed import FILES, directed_failure
 from sparseloom.sim.mutation.hunt import Verdict, hunt
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.queues import BUILDS
@@ -139,7 +139,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
         verdicts = hunt(design, cases, jobs=options.jobs, only=options.number, told=count)
         mutants = {one.number: one for one in design.mutants}
-        left = [one for one in verdicts if not one.killed and not one.equivalent]
+        left = [one for one in verdicts if not one.killed and not one.equivalent
+                and mutants[one.number].component in FILES]
         if left and not options.random_only:
             progress.update(task, description="survivors in directed tests", total=len(left),
                             completed=0)

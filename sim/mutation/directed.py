@@ -21,6 +21,9 @@ from sparseloom.sim.run import run_bench
 TESTS = r"registers_at_random|interrupts|full_queue|impossible_jobs|nothing_before_a_job|identity"
 """Of ``sim/tb_unit.py``: those of registers, queue and interrupts; the streams' have been tried."""
 
+FILES = ("axi_lite", "counters", "fault", "job_queue", "kept_register", "top", "unit")
+"""Of ``hw``: what those tests look at; mutants elsewhere do not meet them."""
+
 
 def directed_cases(config: ArrayConfig) -> list[tuple[PackedLayer, np.ndarray]]:
     """The layers that ``sim/tb_unit.py`` asks for, small."""
