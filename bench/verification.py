@@ -145,7 +145,10 @@ failed. [What a case is, what is checked, how a failure is replayed and shrunk](
 def _mutated(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "## Mutation\n\nNo results are recorded: `make mutate`.\n"
-    return found.get("page", "")
+    from bench.rtl_mutants import page_part
+
+    return (f"## Mutation\n\n{page_part(found)}\n[How a mutant is made, killed or shown to be no "
+            "change](regression.md#mutants). `make mutate`.\n")
 
 
 def _fuzzed(found: Mapping[str, Any] | None) -> str:
@@ -178,12 +181,16 @@ def read(root: Path = ROOT) -> dict[str, Any]:
             for name, path in paths.items()}
 
 
+def write(root: Path = ROOT) -> None:
+    """Renew the page."""
+    write_whole(root / PAGE, render(read(root)).encode())
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry of ``python -m bench.verification``."""
     parser = argparse.ArgumentParser(prog="python -m bench.verification", description=__doc__)
     parser.add_argument("--root", type=Path, default=ROOT, help="the project")
-    root = parser.parse_args(arguments).root
-    write_whole(root / PAGE, render(read(root)).encode())
+    write(parser.parse_args(arguments).root)
 
 
 if __name__ == "__main__":

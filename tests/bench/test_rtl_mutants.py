@@ -1,8 +1,6 @@
 """Counts, page and reasons of mutation testing."""
-import pytest
-
 from bench import rtl_mutants as module
-from bench.rtl_mutants import BEGIN, END, page_part, row, summary, with_part
+from bench.rtl_mutants import page_part, row, summary
 from sparseloom.sim.mutation.design import Mutant
 from sparseloom.sim.mutation.hunt import Verdict
 
@@ -38,10 +36,3 @@ def test_a_survivor_is_listed_with_its_reason(monkeypatch):
     assert "4 mutants, 1 shown equivalent, 2 of the other 3 killed: 66.67 %" in part
     assert "| crc | 3 | 1 | 1 | 1 |" in part
     assert "- `unit.x`: inv of and Y[3] to w. It does not matter." in part
-
-
-def test_only_the_generated_part_of_the_page_changes():
-    page = f"one\n{BEGIN}\nold\n{END}\ntwo\n"
-    assert with_part(page, f"{BEGIN}\nnew\n{END}") == f"one\n{BEGIN}\nnew\n{END}\ntwo\n"
-    with pytest.raises(ValueError, match="expected one"):
-        with_part("no place", "new")

@@ -124,14 +124,16 @@ def design():
         Assert(implies(closing, closes & dut.o.valid & inside.head_last)),
         Assert(implies(told, inside.cause == cause)),
         Assert(implies(closes, (behind == 0) & (count == is_beat))),
-        Assert(count == behind + is_beat), Assert(implies(came, (count == 1) & ~is_beat & ~closing)),
+        Assert(count == behind + is_beat),
+        Assert(implies(came, (count == 1) & ~is_beat & ~closing)),
         Assert(inside.any_behind == (behind != 0)), Assert(inside.one_behind == (behind == 1)),
         Assert(implies(~closes, write == (read + count)[:len(write)])),
         Assert(behind <= places // 2 + ResultPack.STILL_COME),
         Assert(may_come <= ResultPack.STILL_COME),
         Assert(implies(behind >= places // 2, may_come <= places // 2 + ResultPack.STILL_COME
                        - behind)),
-        Assert(inside.last_waits == (Cat(waiting_last[1:]).any() | (waiting_last[0] & ~is_beat))),
+        Assert(inside.last_waits == (Cat(waiting_last[1:]).any()
+                                     | (waiting_last[0] & ~is_beat))),
         Assert(implies(Cat(waiting_last).any() & ~dut.offered & ~is_beat, job_ended)),
         Assert(implies(inside.last_waits & goes_on, job_ended)),
         Assert(implies(dut.offered, (behind == 0) & job_ended)),
