@@ -43,11 +43,11 @@ def equivalence_steps(mutant: Mutant, flat: Path, opened: Sequence[str] = (),
         Clock edges that the solver looks at.
     """
     return [
-        f"read_rtlil {flat}", "memory_collect",
-        "select -set kept t:$dff %co1:+[Q] t:$mem_v2 %ci1 t:$mem_v2 %co1 i:* o:* %u %u %u %u",
+        f"read_rtlil {flat}",
+        "select -set kept t:$dff %co1:+[Q] t:$mem* %ci1 t:$mem* %co1 i:* o:* %u %u %u %u",
         *(f"select -set kept @kept w:{name} %d" for name in opened),
         "rename -hide w:* @kept %d", "rename sparseloom gold", "copy gold gate",
-        mutant.command.replace(MODULE, "-module gate"),
+        mutant.command.replace(MODULE, "-module gate"), "memory_collect",
         "equiv_make gold gate equiv", "hierarchy -top equiv", "opt_clean", "opt_merge",
         "opt_clean", f"equiv_simple -seq {edges}", "equiv_status"]
 

@@ -1,4 +1,5 @@
 """Mutants: which are chosen, how they are awoken, that tests kill them and nothing kills none."""
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.mutation import hunt as module
 from sparseloom.sim.mutation.design import (
+    FLAT,
     Mutant,
     awake,
     choose,
@@ -174,9 +176,12 @@ def test_mutants_of_a_small_build(tmp_path):
     config = BUILDS[BUILD]
     listed, pool = list_candidates(config, seed=1, pool=4000, cache=tmp_path)
     some = list(choose(pool, 30, 1, least=1))
-    fatal = next(one for one in pool if one.place == "unit.fault" and one.option("port") == "Q"
-                 and one.option("wire") == "unit.fault.run" and one.option("mode") == "const0")
-    # A bit tied to itself: flips by another bit of the pin and back.
+    netlist = (listed / FLAT).read_text()
+    running, = re.findall(r"cell \$dff (\S+)\n(?:    .*\n)*?    connect \\Q \\unit\.fault\.run\n",
+                          netlist)
+    fatal = replace(some[0], command=f"mutate -mode const0 -module sparseloom -cell {running} "
+                                     "-port Q -portbit 0")
+    # No change at all.
     none = replace(fatal, command=fatal.command.replace("-mode const0", "-mode none"))
     mutants = [replace(one, number=number) for number, one in enumerate([*some, fatal, none], 1)]
     design = with_mutants(config, listed, mutants)
