@@ -99,10 +99,8 @@ class MaskExpand(wiring.Component):
         # A window of the bitmap is read while the one before is looked at: out of a part of the
         # word, which stays at the input until then, and which is chosen in two cycles.
         windows = self.beat_bits // WINDOW
-        parts = -(-windows // WINDOW)
         at = Register(range(-(-max_blocks // WINDOW) + 1))
         at_end, ended, closing = Register(), Register(), Register()   # this is, was the last window
-        every_other = Register(-(-parts // 2) * WINDOW * WINDOW)
         part, inside = Register(WINDOW * WINDOW), Register(WINDOW)
         window = Signal(WINDOW)
         next_window, next_inside = Register(WINDOW), Register(WINDOW)
@@ -111,6 +109,9 @@ class MaskExpand(wiring.Component):
         has_next, had_next, pop = Register(), Register(), Register()
         fill = Signal()
         place = at[:(windows - 1).bit_length()]
+        which = place[WINDOW_LOG + 1:]          # of the pairs of parts that K reaches
+        pairs = _parts(self.bitmap.payload, 2 * WINDOW * WINDOW)[:1 << len(which)]
+        every_other = Register(len(pairs) * WINDOW * WINDOW)
         m.d.comb += [
             window.eq(part.word_select(place[:WINDOW_LOG], WINDOW)),
             fill.eq(was_there & ~has_next & ~had_next & ~ended),
@@ -119,11 +120,10 @@ class MaskExpand(wiring.Component):
         m.d.sync += [
             there.eq(self.bitmap.valid & running[2] & ~pop), was_there.eq(there),
             had_next.eq(has_next),
-            every_other.eq(Cat(
-                pair.word_select(place[WINDOW_LOG:WINDOW_LOG + 1], WINDOW * WINDOW)
-                for pair in _parts(self.bitmap.payload, 2 * WINDOW * WINDOW))),
-            part.eq(every_other.word_select(place[WINDOW_LOG + 1:], WINDOW * WINDOW)
-                    if parts > 2 else every_other),
+            every_other.eq(Cat(pair.word_select(place[WINDOW_LOG:WINDOW_LOG + 1], WINDOW * WINDOW)
+                               for pair in pairs)),
+            part.eq(every_other.word_select(which, WINDOW * WINDOW) if len(pairs) > 1
+                    else every_other),
             at_end.eq(at == last_window), closing.eq(fill & at_end),
             inside.eq(Cat(1, *(~at_end | (last_place >= i) for i in range(1, WINDOW)))),
             pop.eq(fill & (place == windows - 1) & ~at_end),

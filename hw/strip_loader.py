@@ -481,11 +481,13 @@ class StripLoader(wiring.Component):
             bad_byte.any() & param_taken_q)
         bad_bits = Signal(len(some_bits), reset_less=True)
         m.d.sync += [
-            trailer_at.eq(word_at.trailer.any()), trailer_early.eq(word_at.trailer[:-1].any()),
+            trailer_early.eq(word_at.trailer[:-1].any()),
             set_bits.eq(_any_of(word.data, LUT_INPUTS)),
             bad_byte.eq(_any_of(scale.reserved, LUT_INPUTS)),
             bad_bits.eq(some_bits), bad_reserved.eq(bad_reserved | bad_bits.any()),
         ]
+        if at:                      # a beat holds more than the CRC
+            m.d.sync += trailer_at.eq(word_at.trailer.any())
 
         # The end: masks and words are through, and the CRC is known.
         blocks_differ, starved = Signal(reset_less=True), Signal(reset_less=True)

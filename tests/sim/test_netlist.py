@@ -15,6 +15,7 @@ CELLS = {"ecp5": {"MULT18X18D": 16 + 2 * 4, "DP16KD": 12},
 """At least: of target ``ecp5`` those that the generator asks for, of ``generic`` inferred ones."""
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("target", CELLS)
 def test_netlist(target, tmp_path):
     config = ArrayConfig(rows=4, cols=4, max_k=72, act_words=144, bus_bits=64, queue_depth=4,
