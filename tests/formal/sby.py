@@ -1,6 +1,7 @@
 """Runs SymbiYosys on a proof: the claim, its covers, and each planted bug."""
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -118,9 +119,11 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
 
 def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: float,
           good: tuple[int, ...]) -> str:
+    # The solver is found by the path alone, and an environment need not be active.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
         done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False,
-                              timeout=seconds)
+                              timeout=seconds, env={**os.environ, "PATH": path})
     except subprocess.TimeoutExpired:
         raise ToolError(f"{proof.name}, {task}: expected an end within {seconds:g} seconds, found "
                         f"none; {_replay(proof, task)}") from None
