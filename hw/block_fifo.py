@@ -9,6 +9,11 @@ DISTRIBUTED = 16
 """Words up to which a queue is made of look-up tables: its words are wide."""
 
 
+def places(depth: int) -> int:
+    """Words of the memory of a queue of ``depth``: a power of two, so that pointers wrap."""
+    return 1 << (depth - 1).bit_length()
+
+
 class BlockFifo(wiring.Component):
     """First in, first out; its last register is the memory's own.
 
@@ -44,8 +49,7 @@ class BlockFifo(wiring.Component):
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         self._depth, self._ahead = depth, ahead
-        # A power of two, so that pointers wrap by themselves.
-        self._places = 1 << (depth - 1).bit_length()
+        self._places = places(depth)
         self._words = SimpleDualPort(shape=shape, depth=self._places, target=target,
                                      distributed=DISTRIBUTED)
         super().__init__({

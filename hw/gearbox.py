@@ -10,6 +10,17 @@ FANOUT_BYTES = 4
 """Output bytes that are chosen by one register."""
 
 
+def choices(in_bytes: int, out_bytes: int) -> int:
+    """Two-way choices in front of a gearbox's output word, of a bit each.
+
+    An output byte is chosen among the places that it has for the different rests.
+    """
+    granule = gcd(in_bytes, out_bytes)
+    step_in, step_out = in_bytes // granule, out_bytes // granule
+    rests = _rests(_states(step_in, step_out), unused=step_in < step_out)
+    return 8 * out_bytes * (len(rests) - 1)
+
+
 class Gearbox(wiring.Component):
     """Repack packets of ``in_bytes`` words into words of ``out_bytes``, lowest byte first.
 
@@ -218,6 +229,11 @@ def _states(step_in: int, step_out: int) -> list[_State]:
             return states
 
 
+def _rests(states: list[_State], *, unused: bool) -> list[int]:
+    """What an output word may begin with; ``unused`` if there are states that give none."""
+    return sorted({state.rest for state in states if state.rest or not unused})
+
+
 class _Choice:
     """Which of the possible rests is at hand, for some of the output bytes.
 
@@ -225,7 +241,7 @@ class _Choice:
     """
 
     def __init__(self, number: int, states: list[_State], *, unused: bool):
-        rests = sorted({state.rest for state in states if state.rest or not unused})
+        rests = _rests(states, unused=unused)
         turn = number % len(rests)
         self.rests = rests[turn:] + rests[:turn]
         spare = number // len(rests) % len(rests)       # where no output word is given

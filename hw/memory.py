@@ -48,9 +48,22 @@ def blocks(depth: int, width: int) -> int:
     return -(-width // BLOCK_WIDTHS[depth])
 
 
-def block_count(depth: int, width: int) -> int:
-    """DP16KD that target ``ecp5`` takes for a memory; 0 if it is made of look-up tables."""
-    if not width or depth <= LARGEST_DISTRIBUTED:
+def block_count(depth: int, width: int, distributed: int = LARGEST_DISTRIBUTED) -> int:
+    """DP16KD that target ``ecp5`` takes for a memory; 0 if it is made of look-up tables.
+
+    Parameters
+    ----------
+    depth, width : int
+        Words, and bits of one.
+    distributed : int
+        Words up to which it is made of look-up tables.
+
+    Raises
+    ------
+    ValueError
+        If it is deeper than two of the deepest banks.
+    """
+    if not width or depth <= distributed:
         return 0
     return sum(blocks(bank, width) for bank in block_banks(depth, width))
 

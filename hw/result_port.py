@@ -11,6 +11,11 @@ from sparseloom.hw.layouts import result_beat_layout
 from sparseloom.hw.memory import inferred_memory
 
 
+def one_register(lanes: int, bus_bytes: int) -> bool:
+    """Whether bytes of a word are a whole part of a beat, and a raw word is whole beats."""
+    return bus_bytes % lanes == 0 and 4 * lanes % bus_bytes == 0
+
+
 class ResultPack(wiring.Component):
     """Queues results and packs them into beats without gaps.
 
@@ -57,8 +62,7 @@ class ResultPack(wiring.Component):
                  target: str = "generic"):
         self.target = target
         self.lanes, self.bus_bits, self.room_words = lanes, bus_bits, room_words
-        bus_bytes = bus_bits // 8
-        self.fits = bus_bytes % lanes == 0 and 4 * lanes % bus_bytes == 0
+        self.fits = one_register(lanes, bus_bits // 8)
         super().__init__({
             "valid": In(1), "words": In(data.ArrayLayout(32, lanes)),
             "raw": In(1), "last": In(1),

@@ -1,9 +1,11 @@
 # amaranth: UnusedElaboratable=no
 import random
+import re
 
 import pytest
+from amaranth.back import verilog
 
-from sparseloom.hw.gearbox import Gearbox
+from sparseloom.hw.gearbox import Gearbox, choices
 from tests.hw.bench import get, pause, put, run, watch
 
 WIDTHS = [(1, 1), (4, 4), (8, 12), (12, 8), (8, 5), (5, 8), (16, 1), (1, 16), (3, 4), (12, 4),
@@ -112,3 +114,12 @@ def test_takes_a_word_while_its_output_is_taken():
 def test_refuses_bad_parameters(widths):
     with pytest.raises(ValueError, match="bytes must be at least 1, not 0"):
         Gearbox(*widths)
+
+
+@pytest.mark.parametrize(("in_bytes", "out_bytes"), [*WIDTHS[:10], (4, 20), (16, 31)])
+def test_choices_are_as_many_as_their_codes_tell_apart(in_bytes, out_bytes):
+    text = verilog.convert(Gearbox(in_bytes, out_bytes), emit_src=False)
+    codes = {int(high or 0) + 1
+             for high in re.findall(r"reg (?:\[(\d+):0\] )?choice_\d+\b", text)}
+    places = choices(in_bytes, out_bytes) // (8 * out_bytes) + 1
+    assert codes == ({(places - 1).bit_length()} if places > 1 else set())
