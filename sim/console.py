@@ -19,6 +19,8 @@ ROOMS = {
     "hw": ("sparseloom.hw.cli", "app",
            "Generate the block-sparse matrix unit, and see whether it fits a device."),
     "sim": ("sparseloom.sim.cli", "app", "Prove layers in RTL simulation."),
+    "explore": ("sparseloom.sim.explore.cli", "explore",
+                "Find the arrays and prunings that suit a device best."),
 }
 """Sub-command: module, what it calls there, help."""
 
