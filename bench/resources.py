@@ -59,13 +59,13 @@ PLAN = (
     Row(rows=4, cols=4), Row(rows=8, cols=8), Row(rows=8, cols=4), Row(rows=4, cols=4, bus_bits=32),
     Row(rows=4, cols=4, bus_bits=128), Row(rows=4, cols=4, weight_bits=4),
     Row(rows=8, cols=8, weight_bits=4), Row(rows=4, cols=4, lanes=1), Row(rows=6, cols=6),
-    Row(rows=2, cols=2), Row(rows=5, cols=7), Row(rows=4, cols=12), Row(rows=8, cols=4, lanes=8),
+    Row(rows=2, cols=2), Row(rows=5, cols=7), Row(rows=8, cols=4, lanes=8),
     Row(rows=12, cols=12), Row(rows=8, cols=8, bus_bits=128), Row(rows=12, cols=4),
     Row(rows=4, cols=16, weight_bits=4), Row(rows=4, cols=4, max_k=3072),
 )
 """Small ones first; every axis that the exploration sweeps is varied."""
 
-HELD_OUT = (Row(rows=6, cols=10, bus_bits=32),)
+HELD_OUT = (Row(rows=4, cols=12), Row(rows=6, cols=10, bus_bits=32))
 """Builds that the model is measured by and never fitted to."""
 
 
