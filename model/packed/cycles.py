@@ -209,6 +209,38 @@ class Prediction:
                 ("busy", "active", "stall_weights", "stall_acts", "stall_results", "other")}
 
 
+class Span(NamedTuple):
+    """A run of cycles of one job, and what the unit's counters call them.
+
+    Waits before a strip's first tile are spans of one cause each; a strip's tiles, with what lies
+    between them, are one span. Spans follow each other without a gap, but where the unit is idle.
+
+    Parameters
+    ----------
+    job, strip : int
+        From 0. The strip is the one that is waited for, or runs; behind a queue's last tile it is
+        the last one.
+    begin, end : int
+        First cycle, and the first one behind.
+    active, stall_weights, stall_acts, stall_results, other : int
+        Cycles of each kind in it; their sum is ``end - begin``.
+    """
+
+    job: int
+    strip: int
+    begin: int
+    end: int
+    active: int = 0
+    stall_weights: int = 0
+    stall_acts: int = 0
+    stall_results: int = 0
+    other: int = 0
+
+
+CAUSES = Span._fields[4:]
+"""The counters that share out a span."""
+
+
 class _Results:
     """The result side: when each word is taken from the FIFO, when each job's last beat leaves.
 
@@ -353,7 +385,8 @@ class _Tile(NamedTuple):
 
 
 def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
-            pushes: Sequence[int] | None = None) -> Prediction:
+            pushes: Sequence[int] | None = None,
+            spans: list[Span] | None = None) -> Prediction:
     """Counters of a queue of jobs, exact where both sources always offer and the sink takes.
 
     Parameters
@@ -369,6 +402,8 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
         all but the first ``queue_depth`` by default, are pushed in the first cycle with a place for
         them. By default the first ``queue_depth`` were pushed, and checked, long before cycle 0,
         and counters start there.
+    spans : list of Span, optional
+        Gets the spans of all cycles that the counters count, in their order.
 
     Returns
     -------
@@ -390,6 +425,11 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
     apart_begins = timing.WALK_NEXT + timing.TILE_OFFER
     table = _table_cycles(shape.bus_bytes)
     given = [] if pushes is None else list(pushes)
+
+    def note(job: int, strip: int, cause: str, begin: int, end: int) -> None:
+        """Cycles of one cause, if there are any."""
+        if spans is not None and end > begin:
+            spans.append(Span(job, strip, begin, end, **{cause: end - begin}))
 
     # When each stage may look for work again, and when it may see another job.
     loader = next_load = next_acts = next_walk = LONG_AGO
@@ -420,10 +460,13 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                                          + timing.PLACE_SEEN)
         push = place + timing.PUSH                  # when the queue takes it
         seen = push + groups + timing.JUDGE + timing.JOB_SEEN
+        noted = idle_from                           # as idle_from, by spans
         if number == 0:
-            idle_from = push + 1 if given else 0
+            noted = idle_from = push + 1 if given else 0
         elif push > ends[-1]:                       # the unit was done in between
             other -= push - ends[-1]
+            note(number - 1, len(jobs[number - 1].columns) - 1, "other", idle_from, ends[-1] + 1)
+            noted = push + 1
 
         # Activations.
         start = max(next_acts, seen, half_free[number % HALVES]) + timing.ACTS_START
@@ -473,6 +516,13 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                 stalled += begin - offered
                 # No job is known, a job begins, a tile is offered; a tile begins.
                 other += known - idle_from + offered - there + 1
+                if spans is not None:
+                    for cause, first, last in (
+                            ("other", noted, known), ("stall_weights", known, loaded),
+                            ("stall_acts", loaded, there), ("other", there, offered),
+                            ("stall_results", offered, begin), ("other", begin, begin + 1)):
+                        note(number, strip, cause, first, last)
+            first_tile, before = begin + 1, (stalled, other)
             end = begin + columns
 
             # The others: only the array and the results can hold them up.
@@ -500,14 +550,18 @@ def predict(jobs: Sequence[UnitJob], shape: UnitShape, *,
                 end = begin + columns
                 results.tile(end, words)
                 done += 1
-            idle_from = end + 1
+            noted = idle_from = end + 1
             active += columns * groups
+            if spans is not None:
+                spans.append(Span(number, strip, first_tile, idle_from, active=columns * groups,
+                                  stall_results=stalled - before[0], other=other - before[1]))
             bank_free = [bank_free[1], end + freed]
         next_walk = offer + timing.JOB_NEXT
         half_free[number % HALVES] = end + freed
         retired.append(results.end_job())
         ends.append(retired[-1] + timing.RESULT_REGISTER)
     other += ends[-1] - end
+    note(len(jobs) - 1, len(jobs[-1].columns) - 1, "other", end + 1, ends[-1] + 1)
     return Prediction(
         busy=active + weights + acts + stalled + other, active=active, stall_weights=weights,
         stall_acts=acts, stall_results=stalled, other=other, first_act=first_act,

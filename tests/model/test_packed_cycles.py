@@ -1,5 +1,6 @@
 """The cycle model against cycles measured in RTL."""
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.packed import cycles as cycles_module
 from sparseloom.model.packed import timing
 from sparseloom.model.packed.cycles import (
+    CAUSES,
+    Span,
     UnitJob,
     UnitShape,
     layer_cycles,
@@ -187,6 +190,34 @@ def test_counters_add_up_and_jobs_end_in_order():
         assert found.active == sum(max(columns, 1) * -(-job.tokens // shape.rows)
                                    for job in jobs for columns in job.columns)
         assert found.busy == found.ends[-1] + 1     # counted from cycle 0 on
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"rows": 4, "cols": 8, "lanes": 4, "bus_bytes": 4}, {"rows": 3, "cols": 5, "lanes": 3},
+    {"queue_depth": 1}])
+def test_spans_share_out_every_cycle(changes):
+    rng = np.random.default_rng(7)
+    shape, idle, waits = shape_of(**changes), 0, set()
+    for _ in range(30):
+        jobs = [random_job(rng, shape) for _ in range(rng.integers(1, 6))]
+        spans: list[Span] = []
+        found = predict(jobs, shape, spans=spans)
+        assert found == predict(jobs, shape)
+        assert {cause: sum(getattr(span, cause) for span in spans) for cause in CAUSES} == {
+            cause: value for cause, value in found.counters().items() if cause != "busy"}
+        for span in spans:
+            assert sum(span[4:]) == span.end - span.begin > 0
+            if not span.active:
+                waits |= {cause for cause in CAUSES if getattr(span, cause)}
+        assert (spans[0].begin, spans[-1].end) == (0, found.ends[-1] + 1)
+        gaps = [after.begin - span.end for span, after in pairwise(spans)]
+        assert min(gaps, default=0) >= 0
+        idle += sum(gaps)
+        walked = [(span.job, span.strip) for span in spans if span.active]
+        assert walked == [(number, strip) for number, job in enumerate(jobs)
+                          for strip in range(len(job.columns))]
+    assert {"stall_weights", "stall_acts", "other"} <= waits
+    assert (idle > 0) == (shape.queue_depth == 1)   # elsewhere the next job was there in time
 
 
 def test_late_pushes():
