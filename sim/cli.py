@@ -15,6 +15,7 @@ from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import check_weight_bits, strip_columns
 from sparseloom.sim.model import choose_layers, run_model
 from sparseloom.sim.progress import progress_bars
+from sparseloom.sim.receipt.cli import receipt
 
 app = typer.Typer(no_args_is_help=True, add_completion=False,
                   help="Prove layers in RTL simulation.")
@@ -50,6 +51,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")]
 @app.callback()
 def sim() -> None:
     """Prove layers in RTL simulation, bit for bit."""
+
+
+app.command()(receipt)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""What pruning buys on hardware, counted layer by layer."""
