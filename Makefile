@@ -28,7 +28,7 @@ N ?= 2000
 SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
 	bench-fuzz bench-simspeed bench-resources bench-explore
-.PHONY: help demo test regress prove mutate lint setup check clean bench-glue $(BENCHES)
+.PHONY: help demo test regress prove mutate screenshots lint setup check clean bench-glue $(BENCHES)
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +52,7 @@ help:
 	@echo "              ARGS=--refit only fits; make bench-explore  points a minute of an exploration"
 	@echo "make bench-w4    weights of 4 bits: 12 x 24 on the LFE5U-85F, scores of the demo's model"
 	@echo "make bench-fuzz  a million bad inputs for the readers of artefacts, streams and the link"
+	@echo "make screenshots  pictures of build/report.html for the README, by headless Chromium"
 	@echo "make lint     linter and type checker alone"
 	@echo "make setup    the virtual environment alone ($(VENV))"
 	@echo "make clean    removes build/ and caches, keeps the environment"
@@ -103,6 +104,9 @@ lint: check $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+screenshots: check $(READY)
+	@$(BIN)/python -m bench.screenshots $(ARGS)
 
 prove: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.formal $(ARGS)

@@ -21,6 +21,7 @@ ROOMS = {
     "sim": ("sparseloom.sim.cli", "app", "Prove layers in RTL simulation."),
     "explore": ("sparseloom.sim.explore.cli", "explore",
                 "Find the arrays and prunings that suit a device best."),
+    "report": ("sparseloom.sim.page.cli", "report", "Everything that was found, as one HTML file."),
 }
 """Sub-command: module, what it calls there, help."""
 

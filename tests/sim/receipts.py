@@ -60,3 +60,25 @@ def fit_row(**changes) -> dict:
             "ff": 1100, "dsp": 16, "bram": 9, "seconds": 60.0, "critical_path": path,
             "device": {"name": "85k", "part": "LFE5U-85F", "package": "CABGA381", "speed": 6,
                        "comb": 83640, "ff": 83640, "dsp": 156, "bram": 208}, **changes}
+
+
+def explore_report(**changes) -> dict:
+    """As ``sparseloom explore --json`` writes it: three points, the last without a score."""
+    def point(latency, comb, score):
+        return {"config": CONFIG.to_dict(), "masks": "balanced", "compression": 2.0,
+                "pruning": {"structure": "column", "p": 10, "q": 8, "compression": 2.0},
+                "cycles": 1000, "ideal_cycles": 900, "utilisation": 0.9,
+                "clock": {"mhz": 100.0, "source": "3x5-85k-ecp5"}, "latency_ms": latency,
+                "score": score and {"value": score, "seeds": 1, "metric": "spearman"},
+                "lut4": comb, "comb": comb, "ff": 1100, "dsp": 16, "bram": 9,
+                "cells": "estimated"}
+    return {"model": "tiny", "device": "LFE5U-85F", "tokens": 7,
+            "objectives": ["score", "latency", "LUT", "DSP", "BRAM"], "notes": ["a note"],
+            "front": [point(0.3, 900, 85.5), point(0.2, 1000, 84.0), point(0.1, 1200, None)],
+            **changes}
+
+
+def demo_report(layers: dict[str, PackedLayer], **changes) -> dict:
+    """As the demo writes ``report.json``, as far as the page reads it."""
+    return {**model_report(layers), "task": "stsb", "metric": "spearman",
+            "score": {"dense": 0.867, "pruned": 0.873, "integer": 0.8724}, **changes}

@@ -79,6 +79,11 @@ def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
     for file in ("pruned/sparseloom.safetensors", "pruned/config.json",
                  "dense/sparseloom.safetensors", "rtl/sparseloom.v", "rtl/manifest.json"):
         assert (out / file).is_file(), file
+    assert f"report: {out / 'report.json'}, and for people {out / 'report.html'}" in shown
+    page = (out / "report.html").read_text()
+    assert Path(inputs[1]).name in page and str(Path(inputs[1]).parent) not in page
+    compared = 2 * sum(layer["outputs"] for layer in report["layers"])
+    assert f"<b>0 of {compared:,}</b><span>RTL outputs differ" in page
 
 
 @pytest.fixture
@@ -108,16 +113,20 @@ def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, monkeypatch):
     assert code == 1
     assert "NO: 2 differ" in out       # one pruned, one unpruned
     assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
+    page = (tmp_path / "demo/report.html").read_text()
+    assert '<p class="warn">2 outputs of the RTL differ from the integer oracle.</p>' in page
 
 
 def test_a_run_that_fails_leaves_no_older_report(inputs, tmp_path, invoke, no_simulator):
     report = tmp_path / "demo" / "report.json"
     report.parent.mkdir()
     report.write_text("{}")
+    page = report.with_name("report.html")
+    page.write_text("<html>")
     code, _, error = invoke(*inputs, "--layer-index", 2, "--steps", 4, "-o", report.parent)
     assert (code, error) == (2, "error: layer-index: expected one of 0, 1, the model's encoder "
                                 "layers, found 2\n")
-    assert not report.exists()
+    assert not report.exists() and not page.exists()
 
 
 @pytest.mark.parametrize(("settings", "message"), [
