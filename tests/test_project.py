@@ -74,6 +74,8 @@ def test_hardware_keeps_its_annotations(path):
      ("torch", "transformers", "amaranth", "cocotb")),
     (("sparseloom.hw.config", "sparseloom.hw.generate"), ("torch", "transformers", "cocotb")),
     (("sparseloom.sim.console",), ("torch", "transformers")),
+    (("sparseloom.sim.receipt.cli", "sparseloom.sim.page.cli"),
+     ("torch", "transformers", "plotly", "amaranth")),
 ])
 def test_light_imports_stay_light(modules, absent):
     code = (f"import sys, {', '.join(modules)}\n"

@@ -36,6 +36,11 @@ def task_of(row: Row) -> str:
     return f"{row['model']}, {row['task']}{head}, {row['metric']}"
 
 
+def method_of(row: Row) -> str:
+    """Method of a row, and what is particular about it: a trial of another setting is no seed."""
+    return ", ".join(filter(None, (row["method"], row.get("label"))))
+
+
 def _points(rows: Iterable[Row]) -> list[tuple[float, float, float, float, int]]:
     """Compression, mean difference, lowest and highest bound, seeds; by compression."""
     by: dict[float, list[Row]] = {}
@@ -53,7 +58,7 @@ def _points(rows: Iterable[Row]) -> list[tuple[float, float, float, float, int]]
 
 def score_figure(rows: Iterable[Row]) -> Figure:
     """int8 minus dense over compression: a line a task, of the main method."""
-    rows = [row for row in rows if row["method"] == MAIN]
+    rows = [row for row in rows if method_of(row) == MAIN]
     data = []
     for number, task in enumerate(dict.fromkeys(map(task_of, rows))):
         points = _points(row for row in rows if task_of(row) == task)
@@ -75,7 +80,7 @@ def method_figure(rows: Iterable[Row]) -> Figure | None:
     by: dict[tuple[str, float], dict[str, list[float]]] = {}
     for row in rows:
         place = (task_of(row), float(row["compression"]["asked"]))
-        by.setdefault(place, {}).setdefault(row["method"], []).append(row["int8"] - row["dense"])
+        by.setdefault(place, {}).setdefault(method_of(row), []).append(row["int8"] - row["dense"])
     by = {place: methods for place, methods in by.items() if len(methods) > 1}
     methods = list(dict.fromkeys(method for found in by.values() for method in found))
     if not methods:
@@ -98,7 +103,7 @@ def score_section(rows: Iterable[Row]) -> Section:
         cycles = row.get("cycles") or {}
         fewer = cycles["dense"] / cycles["encoder"] if cycles.get("encoder") else None
         cells.append([
-            task_of(row), row["method"], fixed(row["compression"]["encoder"], 2, "×"),
+            task_of(row), method_of(row), fixed(row["compression"]["encoder"], 2, "×"),
             fixed(row["dense"], 1), fixed(row["pruned"], 1), fixed(row["int8"], 1),
             fixed(row["dense"] - row["int8"], 2), fixed(fewer, 2, "×"), row["seed"]])
     return Section(

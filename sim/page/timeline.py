@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.names import block_index
@@ -41,8 +42,8 @@ MOST = 12
 
 
 def layer_spans(layer: PackedLayer, tokens: int, config: ArrayConfig) -> list[Span]:
-    """Spans of a layer by itself."""
-    shape = UnitShape.of(config)
+    """Spans of a layer by itself, on the unit with its width of weights."""
+    shape = UnitShape.of(replace(config, weight_bits=layer.weight_bits))
     spans: list[Span] = []
     predict(layer_jobs(UnitJob.of(layer, tokens, shape), shape), shape, spans=spans)
     return spans
@@ -85,11 +86,10 @@ def timeline_section(layers: Mapping[str, PackedLayer], dense: Mapping[str, Pack
         As pruned, and with every weight.
     tokens : int
     config : ArrayConfig
-        Layers with weights of another width are left out.
+        The unit; for layers with weights of another width, one that has it.
     """
-    fitting = [name for name in layers if layers[name].weight_bits == config.weight_bits]
-    block = block_index(fitting[0]) if fitting else None
-    chosen = [name for name in fitting if block_index(name) == block][:MOST]
+    block = block_index(next(iter(layers)))
+    chosen = [name for name in layers if block_index(name) == block][:MOST]
     prefix = common_prefix(list(layers))
     figures, choices, rows = {}, [], []
     for name in chosen:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +82,8 @@ def receipt_of(artefact: Path, *, patterns: Sequence[str] = (), measured: Sequen
                 raise InputError(f"{name.replace('_', '-')}: expected {there}, as was measured, "
                                  f"found {value}")
         tokens = seen.tokens
+    # The clock is that of the unit with the widest weights; any others are counted at it.
+    config = replace(config, weight_bits=max(layer.weight_bits for layer in layers.values()))
     if clock_mhz is not None:
         clock = Clock(mhz=clock_mhz, part="given", seeds={})
     else:

@@ -121,6 +121,9 @@ def notes(receipt: Receipt) -> list[str]:
             "ways together, one question at a time; at least "
             f"{times['pruned']['line_seconds']:,.1f} s a sentence pruned, "
             f"{times['dense']['line_seconds']:,.1f} s dense")
+    if len({layer.weight_bits for layer in receipt.layers}) > 1:
+        lines.append("weights of two widths run on two units, one after the other, counted at the "
+                     "clock of the one for 8 bits")
     if receipt.cpu is None:
         lines.append("no CPU time was taken (--cpu)")
     else:

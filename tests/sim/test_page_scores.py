@@ -34,6 +34,16 @@ def test_points_by_hand():
     assert method_figure(rows[:1]) is None
 
 
+def test_a_trial_of_another_setting_is_no_seed():
+    rows = [row(2.0, 86.0), {**row(2.0, 70.0), "label": "lambda0.3"}]
+    assert score_figure(rows)["data"][0]["y"] == [0, 0.0]
+    methods = method_figure(rows)
+    assert methods is not None
+    assert [(bar["name"], bar["y"]) for bar in methods["data"]] == [
+        ("reweighted", [0.0]), ("reweighted, lambda0.3", [-16.0])]
+    assert "<td>reweighted, lambda0.3</td>" in score_section(rows).body
+
+
 def test_the_table_that_was_measured():
     section = score_section(ROWS)
     assert set(section.figures) == {"scores", "methods"}

@@ -1,7 +1,9 @@
 """The receipt as a whole: its sums, times and notes, and the command."""
 import io
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -11,6 +13,7 @@ from sparseloom.sim.receipt.cpu import CpuTimes
 from sparseloom.sim.receipt.measured import Measured
 from sparseloom.sim.receipt.receipt import make_receipt
 from sparseloom.sim.receipt.table import model_rows, show
+from tests.layers import random_layer
 from tests.sim.receipts import (
     CONFIG,
     TOKENS,
@@ -132,6 +135,24 @@ def test_the_command_without_a_measurement(artefact, monkeypatch, capsys):
     assert code == 0, err
     assert "tiny: a sentence of 9 tokens through the 4 × 5 array" in out
     assert "80.0 MHz (given)" in " ".join(out.split()) and "down" not in out
+
+
+def test_a_model_of_4_bits_has_a_clock_of_its_own(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(5)
+    four, eight = (random_layer(rng, name=name, inputs=16, outputs=10, p=5, q=8, weight_bits=bits)
+                   for name, bits in (("encoder.0.a", 4), ("encoder.1.a", 8)))
+    write_artefact(tmp_path, [four, eight], {})
+    fits = write(tmp_path / "fit.json", {"rows": [
+        fit_row(row="eight"), fit_row(row="four", config={**CONFIG.to_dict(), "weight_bits": 4})]})
+    report = model_report({layer.name: layer for layer in (four, eight)})
+    report["layers"][0]["cycles"] = cycles_of(four, config=replace(CONFIG, weight_bits=4))
+    run = write(tmp_path / "run.json", report)
+    for words, row in (([], "eight"), (["-l", "*.0.a"], "four")):
+        code, out, err = call(monkeypatch, capsys, tmp_path, "-m", run, "--fit", fits, *words,
+                              command="receipt")
+        assert code == 0, err
+        text = " ".join(out.split())
+        assert f"(fit {row}," in text and ("two widths" in text) == (not words)
 
 
 def test_what_was_measured_must_hold(artefact, monkeypatch, capsys):
