@@ -6,7 +6,14 @@ import pytest
 
 from sparseloom.model.packed.artefact import write_artefact
 from sparseloom.sim.page.report import Sources, write_report
-from tests.sim.browser import console_of, open_browser, requests_of, show, wait_for
+from tests.sim.browser import (
+    console_of,
+    find_programs,
+    open_browser,
+    requests_of,
+    show,
+    wait_for,
+)
 from tests.sim.receipts import (
     demo_report,
     dense_of,
@@ -47,6 +54,16 @@ def opened(chrome, page):
     """The page on a laptop, in daylight."""
     show(chrome, page)
     return chrome
+
+
+def test_where_a_browser_is_required_nothing_skips(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("SPARSELOOM_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="no chromium and no chromedriver here"):
+        find_programs()
+    monkeypatch.delenv("SPARSELOOM_BROWSER")
+    with pytest.raises(pytest.skip.Exception, match="the page is not opened in a browser"):
+        find_programs()
 
 
 def test_it_opens_and_every_chart_is_drawn(opened):
