@@ -28,7 +28,8 @@ N ?= 2000
 SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
 	bench-fuzz bench-simspeed bench-resources bench-explore
-.PHONY: help demo test regress prove mutate screenshots lint setup check clean bench-glue $(BENCHES)
+.PHONY: help demo test regress prove mutate coverage screenshots lint setup check clean bench-glue \
+	$(BENCHES)
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +40,8 @@ help:
 	@echo "make prove    formal proofs of the hardware, covers and planted bugs; five minutes of a core:"
 	@echo "              ARGS='--only stream_break', ARGS=--list"
 	@echo "make mutate   400 small changes of the netlist: do the random jobs notice? half an hour"
+	@echo "make coverage lines and toggles of the RTL, lines of the Python that tests reach; an hour:"
+	@echo "              ARGS=rtl, ARGS='python --part tests/hw'"
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
 	@echo "              files (else the hub), ROW=name for one row, JOBS=2"
 	@echo "make bench-step  time of a penalised training step; make bench-pack  of pruning and packing"
@@ -107,6 +110,9 @@ test: lint
 
 screenshots: check $(READY)
 	@$(BIN)/python -m bench.screenshots $(ARGS)
+
+coverage: check $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.coverage $(ARGS)
 
 prove: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.formal $(ARGS)

@@ -12,7 +12,7 @@ from sparseloom.model.write import write_whole
 ROOT = Path(__file__).parents[1]
 PAGE = Path("docs/verification.md")
 RESULTS = Path("bench/results")
-INPUTS = ("prove", "regress", "mutate", "fuzz")
+INPUTS = ("prove", "regress", "mutate", "fuzz", "coverage")
 """Results that the page is made of; one that is not there is told to be missing."""
 
 TESTED = [
@@ -75,8 +75,6 @@ OPEN = [
     "proved.",
     "Two clocks meet nowhere in the unit; on the board the serial line comes in through a "
     "synchroniser, which simulation without metastability cannot judge.",
-    "Code coverage of Python and line and toggle coverage of the RTL are not measured "
-    "yet.",
 ]
 
 
@@ -94,7 +92,8 @@ def render(results: Mapping[str, Any]) -> str:
         Markdown; the same input gives the same text.
     """
     return "\n".join([_head(), _proved(results["prove"]), _regressed(results["regress"]),
-                      _mutated(results["mutate"]), _fuzzed(results["fuzz"]), _tested(), _open()])
+                      _mutated(results["mutate"]), _fuzzed(results["fuzz"]),
+                      _covered(results["coverage"]), _tested(), _open()])
 
 
 def _head() -> str:
@@ -163,6 +162,14 @@ def _fuzzed(found: Mapping[str, Any] | None) -> str:
         f"{found['findings'] or 'no'} crash, hang or allocation without bound. `make bench-fuzz`.",
         "", "| reader | inputs | taken | refused | reasons | slowest, ms | findings |",
         "|---|---:|---:|---:|---:|---:|---:|", *rows, ""])
+
+
+def _covered(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "## Code coverage\n\nNo results are recorded: `make coverage`.\n"
+    from bench.coverage import page_part
+
+    return f"## Code coverage\n\n{page_part(found)}\n`make coverage`.\n"
 
 
 def _tested() -> str:

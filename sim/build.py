@@ -31,6 +31,9 @@ VERILATOR_FLAGS = ("-O3", "-fno-merge-cond-motion", "--x-assign", "fast", "--x-i
 COMPILER_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 # Simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
 LONG_RUN_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+COVERAGE_FLAGS = ("--coverage-line", "--coverage-toggle")
+COVERAGE_FILE = "coverage.dat"
+"""What a simulator that counts coverage writes at its end, into its working directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ def cache_folder() -> Path:
 
 def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
                     cache: Path | None = None, bench: Path = BENCH,
-                    long_run: bool = False, python: bool = True) -> Build:
+                    long_run: bool = False, python: bool = True, coverage: bool = False) -> Build:
     """The simulator of a unit's Verilog, compiled unless the cache has it.
 
     Any number of processes may ask for one at the same time; one of them compiles.
@@ -81,6 +84,8 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
     python : bool
         cocotb runs inside, and the bench's own signals are public. Without it the bench ends by
         itself, has one port, ``aclk``, and no signal is public.
+    coverage : bool
+        Counts lines and toggles, into :data:`COVERAGE_FILE`; slower, kept apart.
 
     Raises
     ------
@@ -91,7 +96,8 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
     """
     environment = tool_environment()
     flags = LONG_RUN_FLAGS if long_run else COMPILER_FLAGS
-    recipe = _recipe(verilog, bus_bytes, waves, bench, flags, python)
+    verilator_flags = (*VERILATOR_FLAGS, *(COVERAGE_FLAGS if coverage else ()))
+    recipe = _recipe(verilog, bus_bytes, waves, bench, verilator_flags, flags, python)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     cache = cache or cache_folder()
     final = cache / key
@@ -103,7 +109,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
               tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
             _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
-                     runtime, bench, flags, python)
+                     runtime, bench, verilator_flags, flags, python)
             Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
             whole = Path(part, "whole")
             whole.mkdir()
@@ -151,7 +157,8 @@ def _versions() -> dict[str, str]:
 
 
 def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
-            flags: tuple[str, ...], python: bool) -> dict[str, object]:
+            verilator_flags: tuple[str, ...], flags: tuple[str, ...],
+            python: bool) -> dict[str, object]:
     """Everything that the executable depends on."""
     if not verilog.is_file():
         raise InputError(f"{verilog}: expected a Verilog file, found none")
@@ -163,7 +170,7 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
         "libraries": [hashlib.sha256(path.read_bytes()).hexdigest()
                       for path in libraries_of(verilog, bench)],
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
-        "flags": [*VERILATOR_FLAGS, *flags],
+        "flags": [*verilator_flags, *flags],
         "main": (str(cocotb_tools.config.libs_dir) if python
                  else hashlib.sha256(CLOCK.read_bytes()).hexdigest()),
     }
@@ -198,11 +205,11 @@ def _lock(cache: Path, key: str) -> Iterator[None]:
 
 def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
              environment: dict[str, str], log: Path, runtime: Path, bench: Path,
-             flags: tuple[str, ...], python: bool) -> None:
+             verilator_flags: tuple[str, ...], flags: tuple[str, ...], python: bool) -> None:
     objects = part / "objects"
     translate = [
         "verilator", "-cc", "--exe", "-Mdir", str(objects), "--top-module", TOP,
-        "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *VERILATOR_FLAGS,
+        "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *verilator_flags,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
         *(_with_python(part) if python else [str(CLOCK)]),
         str(bench.resolve()), str(verilog.resolve()), *map(str, libraries_of(verilog, bench))]

@@ -3,6 +3,9 @@
 
 #include "Vtop.h"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 
 int main(int argc, char **argv) {
     const auto context = std::make_unique<VerilatedContext>();
@@ -14,5 +17,8 @@ int main(int argc, char **argv) {
         context->timeInc(5);
     }
     top->final();
+#if VM_COVERAGE
+    context->coveragep()->write("coverage.dat");
+#endif
     return 0;
 }

@@ -23,7 +23,8 @@ def compiled(monkeypatch):
     """Counts compilations instead of doing them."""
     calls = []
 
-    def compile_(part, verilog, bus_bytes, waves, environment, log, runtime, bench, flags, python):
+    def compile_(part, verilog, bus_bytes, waves, environment, log, runtime, bench,
+                 verilator_flags, flags, python):
         calls.append((bus_bytes, waves, threading.get_ident()))
         (part / "bench").write_text(f"{bus_bytes} {waves}")
 
@@ -46,6 +47,7 @@ def test_what_changes_the_simulator_changes_the_key(verilog, compiled, tmp_path,
                build_simulator(verilog, bus_bytes=8, waves=True, cache=cache).folder,
                build_simulator(verilog, bus_bytes=8, long_run=True, cache=cache).folder}
     folders.add(build_simulator(verilog, bus_bytes=8, python=False, cache=cache).folder)
+    folders.add(build_simulator(verilog, bus_bytes=8, coverage=True, cache=cache).folder)
     monkeypatch.setattr(module, "COMPILER_FLAGS", ("OPT_FAST=-O3",))
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
     monkeypatch.setattr(module, "_versions", lambda: {"verilator": "9"})
@@ -55,7 +57,7 @@ def test_what_changes_the_simulator_changes_the_key(verilog, compiled, tmp_path,
     other = tmp_path / "other_bench.v"
     other.write_text("module bench; endmodule\n")
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache, bench=other).folder)
-    assert len(folders) == len(compiled) == 9
+    assert len(folders) == len(compiled) == 10
 
 
 def test_at_the_same_time(verilog, compiled, tmp_path):
