@@ -98,7 +98,7 @@ def build_bitstream(config: ArrayConfig, out: Path, *, work: Path, device: str =
         "place and route": [NEXTPNR, chosen.flag, "--package", chosen.package, "--speed",
                             platform.speed, "--json", f"{NAME}.json", "--lpf", f"{NAME}.lpf",
                             "--textcfg", f"{NAME}.config", "--report", "report.json",
-                            "--seed", str(seed), "--placer", "static", "--router", "router2",
+                            "--seed", str(seed), "--placer", "static", "--router", "router1",
                             "--timing-allow-fail"],
         "packing": [ECPPACK, "--compress", "--input", f"{NAME}.config", "--bit", f"{NAME}.bit"],
     }

@@ -176,7 +176,7 @@ def fit(
     seeds: Annotated[int, typer.Option(help="Runs of place and route, from seed 1 on.")] = 1,
     speed: Annotated[int, typer.Option(help=f"Speed grade: {choice(SPEEDS)}.")] = 6,
     placer: Annotated[str, typer.Option(help="static, heap or sa.")] = "static",
-    router: Annotated[str, typer.Option(help="router1 or router2.")] = "router2",
+    router: Annotated[str, typer.Option(help="router1 or router2.")] = "router1",
     freq: Annotated[float, typer.Option(help="MHz that place and route aims at.")] = 250.0,
     timeout: Annotated[float, typer.Option(
         help="Seconds that each run of a tool may take.")] = 3600.0,

