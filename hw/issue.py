@@ -90,7 +90,9 @@ class Issue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tile = self.i.payload
-        left = Signal(tile.columns.shape(), reset_less=True)    # this column included
+        # This column included, but in a tile's first, where it is still another's; and whether the
+        # tile offered, or begun in the cycle before, has two.
+        left, two = Signal(tile.columns.shape(), reset_less=True), Signal(reset_less=True)
         # Of ``left`` in this cycle, known a cycle before: none, one.
         idle, last = Signal(init=1), Signal()
         # Columns that a tile begun in the next cycle must have, unless this one is the last of
@@ -139,19 +141,21 @@ class Issue(wiring.Component):
             "act_base": self.act_base.shape(), "tile": self.tile.shape(), "strip_end": 1}),
             reset_less=True)
         begun = {}
-        for name in ("act_base", "tile"):
+        for name in ("left", "act_base", "tile"):
             m.submodules[f"begun_{name}"] = own = KeptRegister(1, target=self.target)
             m.d.comb += own.i.eq(begin)
             begun[name] = own.o
         m.d.comb += [self.strip_addr.eq(strip_addr), self.act_base.eq(behind.act_base),
                      self.tile.eq(behind.tile)]
-        # Address and count run on behind a tile, where nobody looks at them.
-        m.d.sync += [left.eq(left - 1), strip_addr.eq(strip_addr + STRIP_BANKS),
-                     self.first.eq(begin), last.eq(~idle & (left == 2)), idle.eq(idle | last),
-                     self.tile_end.eq(last)]
+        # Address and count run on behind a tile, where nobody looks at them. A tile's count is
+        # taken up a cycle late, so that a begin need not steer it, and two columns are seen before.
+        m.d.sync += [two.eq(tile.columns == 2),
+                     left.eq(Mux(begun["left"], tile.columns, left) - 1),
+                     strip_addr.eq(strip_addr + STRIP_BANKS),
+                     self.first.eq(begin), last.eq(~idle & Mux(begun["left"], two, left == 2)),
+                     idle.eq(idle | last), self.tile_end.eq(last)]
         with m.If(begin):
-            m.d.sync += [left.eq(tile.columns), last.eq(tile.single), idle.eq(0),
-                         strip_addr.eq(tile.strip_base)]
+            m.d.sync += [last.eq(tile.single), idle.eq(0), strip_addr.eq(tile.strip_base)]
         with m.If(begun["act_base"]):   # the payload stays until the next tile's is there
             m.d.sync += behind.act_base.eq(tile.act_base)
         with m.If(begun["tile"]):

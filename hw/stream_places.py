@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In, Out
 class StreamPlaces(wiring.Component):
     """Passes a stream on through two places; what takes it turns three registers and no more.
 
-    Latency 1 cycle, throughput 1 per cycle, full back-pressure: ``i.ready`` and ``o.valid`` come from
-    flip-flops, ``o.payload`` from one look-up table behind them. Beside
-    :class:`~.stream_break.StreamBreak`, where ``o.ready`` enables every register of the payload: for
-    a wide payload and an ``o.ready`` that comes late in the cycle.
+    Latency 1 cycle, throughput 1 per cycle, full back-pressure: ``i.ready`` and ``o.valid`` come
+    from flip-flops, ``o.payload`` from one look-up table behind them. In
+    :class:`~.stream_break.StreamBreak` ``o.ready`` enables every register of the payload; this is
+    for a wide payload and an ``o.ready`` that comes late in the cycle.
 
     Parameters
     ----------

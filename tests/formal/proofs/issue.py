@@ -96,7 +96,10 @@ def design():
         # What holds between the cycles.
         Assert(left + at == Mux(left != 0, view.columns, left + at)),
         Assert((left <= MAX_K) & (at <= MAX_K)),
-        Assert(inside.idle == (left == 0)), Assert(implies(left != 0, inside.left == left)),
+        Assert(inside.idle == (left == 0)),
+        Assert(implies((left != 0) & ~dut.first, inside.left == left)),
+        Assert(implies(offered, inside.two == (offer.columns == 2))),
+        Assert(implies(dut.first, inside.two == (view.columns == 2))),
         Assert(implies(left != 0, (view.columns >= 1) & (view.columns <= MAX_K))),
         Assert(dut.first == began), Assert(implies(began, (tile == before))),
         Assert(inside.least == Mux(since >= spacing - 1, 0, spacing - 1 - since)),
@@ -113,6 +116,7 @@ def design():
         Assert(waits <= Mux(left == 1, 0, since)),
         Assert(implies(offered, ~dut.first)),
         *(Assert(implies(dut.first, begun)) for begun in inside.begun.values()),
+        Assert(implies(inside.begun["left"], dut.first | (left == 0))),
         Assert(implies(active, inside.behind.strip_end
                        == past(m, view.strip_end, name="strip_end_before"))),
         Assert(inside.active == active), Assert(waited_for == Value.cast(inside.waited_for)),
@@ -148,6 +152,8 @@ PROOFS = [Proof(
         Bug(what="a tile of one column less than the spacing follows at once", file="issue.py",
             old="timely.eq(Mux(last, tile.long, idle & late))",
             new="timely.eq(Mux(last, tile.near, idle & late))"),
+        Bug(what="a tile of two columns does not end behind them", file="issue.py",
+            old="two.eq(tile.columns == 2)", new="two.eq(0)"),
         Bug(what="room is there for a word less than a tile has", file="issue.py",
             old="range(self.room_words + 2), init=self.room_words + 1)",
             new="range(self.room_words + 3), init=self.room_words + 2)"),
