@@ -225,7 +225,7 @@ def python(parts: Sequence[str], seen: Mapping[str, Any] | None = None) -> dict[
                       for name, one in sorted(found["files"].items())}}
 
 
-def percent(numbers: Sequence[int]) -> float:
+def percent(numbers: Sequence[Any]) -> float:
     """Met, of all."""
     return 100 * numbers[0] / max(1, numbers[1])
 

@@ -1,6 +1,7 @@
 """Coverage: points as Verilator writes them, and what the page says of them."""
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_points_of_a_simulation(counted):
 
 
 def test_row_and_page_say_what_was_never_met(counted):
-    row = coverage.rtl_row(counted) | {"jobs": 3, "seed": 1}
+    row: dict[str, Any] = {**coverage.rtl_row(counted), "jobs": 3, "seed": 1}
     assert row["toggle"][0] < row["toggle"][1] and 0 < row["line"][0] < row["line"][1]
     assert any("never:0->1" in place for place in row["missed"]["sparseloom"])
     text = coverage.page_part({"rtl": {"tiny": row}})
