@@ -28,7 +28,7 @@ N ?= 2000
 SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
 	bench-fuzz bench-simspeed bench-resources bench-explore
-.PHONY: help demo test regress prove mutate coverage screenshots lint setup check clean bench-glue \
+.PHONY: help demo test regress prove mutate coverage docs screenshots lint setup check clean bench-glue \
 	$(BENCHES)
 .DEFAULT_GOAL := help
 
@@ -55,6 +55,7 @@ help:
 	@echo "              ARGS=--refit only fits; make bench-explore  points a minute of an exploration"
 	@echo "make bench-w4    weights of 4 bits: 12 x 24 on the LFE5U-85F, scores of the demo's model"
 	@echo "make bench-fuzz  a million bad inputs for the readers of artefacts, streams and the link"
+	@echo "make docs     the guides, pages and reference as a site, build/site/index.html"
 	@echo "make screenshots  pictures of build/report.html for the README, by headless Chromium"
 	@echo "make lint     linter and type checker alone"
 	@echo "make setup    the virtual environment alone ($(VENV))"
@@ -107,6 +108,18 @@ lint: check $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+$(READY)-docs: $(READY)
+	@echo "set-up: the packages that build the documentation"
+	@$(BIN)/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+docs: check $(READY)-docs
+	@mkdir -p $(TYPES)
+	@for room in model hw sim; do ln -sfn ../../../$$room $(TYPES)/$$room; done
+	@rm -rf docs/reference build/site
+	$(BIN)/python -m sphinx -q -W --keep-going -c tools/site docs build/site
+	@echo "build/site/index.html"
 
 screenshots: check $(READY)
 	@$(BIN)/python -m bench.screenshots $(ARGS)

@@ -310,5 +310,5 @@ def awake(verilog: str) -> str:
 
 
 def flat_bench(bench: str) -> str:
-    r"""A bench for a flat unit: ``unit.unit.fault.run`` is ``unit.\unit.fault.run ``."""
+    r"""A bench for a flat unit: ``unit.unit.fault.run`` is ``unit.\unit.fault.run`` and a space."""
     return re.sub(r"\bunit\.(unit(?:\.\w+)+)", r"unit.\\\1 ", bench)

@@ -110,3 +110,14 @@ def test_readme_quotes_the_recorded_demo():
 def test_the_recorded_regression_is_whole():
     found = json.loads((ROOT / "bench/results/regress.json").read_text())
     assert found["empty_bins"] == found["failures"] == [] and found["results"] >= 10**7
+
+
+def test_every_page_has_its_place_on_the_site():
+    """`make docs` ends at a page that is in no table of contents; this says it sooner."""
+    docs = ROOT / "docs"
+    index = (docs / "index.md").read_text()
+    named = set(re.findall(r"^([\w/-]+)$", index, re.MULTILINE))
+    for page in docs.glob("*.md"):
+        assert page.stem in named | {"index"}, f"{page.name}: not in docs/index.md"
+    assert "decisions/*" in index
+    assert all((docs / f"{name}.md").is_file() or name.startswith("reference/") for name in named)
