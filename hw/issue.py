@@ -1,5 +1,5 @@
 """Issues tiles to the array, one column a cycle, when their results have somewhere to go."""
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -109,7 +109,7 @@ class Issue(wiring.Component):
         # the begin; a bit below the point takes the sum of two carries. The room itself shrinks in
         # the cycle behind a begin, in which no tile is offered.
         room = Signal(range(self.room_words + 2), init=self.room_words + 1)
-        returned = Signal()
+        returned, not_returned = Signal(), Signal(init=1)
         left_over = Signal(signed(len(room) + 1), reset_less=True)
         remains = Signal.like(left_over)
         m.d.comb += [
@@ -123,11 +123,10 @@ class Issue(wiring.Component):
             m.d.sync += late.eq(tile.near | ~too_short)
             with m.If(least != 0):
                 m.d.sync += least.eq(least - 1)
-        m.d.comb += remains.eq((Cat(returned, room, 0)
-                                + Cat(returned, (~tile.words)[:len(tile.words)],
-                                      Const(-1, len(left_over) - len(tile.words))))[1:])
+        # A subtraction, which needs no look-up tables in front of its carry to turn the words.
+        m.d.comb += remains.eq((Cat(returned, room) - Cat(not_returned, tile.words))[1:])
         m.d.sync += [
-            returned.eq(self.returned),
+            returned.eq(self.returned), not_returned.eq(~self.returned),
             left_over.eq(remains), may.eq(self.i.valid & ~begin & ~remains[-1]),
             there.eq(self.i.valid & ~begin),
         ]
