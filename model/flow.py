@@ -550,7 +550,7 @@ def _quantize_layers(work: _Work, shape: PruneConfig, config: QuantizeConfig,
             raw=linear.residual and linear.activation is None,
             activation=activation_function(work.model, linear),
             activation_range=seen.get("activation"), weight_bits=config.weight_bits,
-            moments=moments[linear.name].numpy() if moments else None))
+            moments=moments[linear.name].numpy() if moments else None, operand=linear.operand))
     return layers
 
 

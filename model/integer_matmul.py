@@ -84,3 +84,10 @@ def integer_matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
             return (x.long() @ weight.long().t()).to(torch.int32)
         return matmul_floats(x, weight)
     return matmul_floats(x, weight) if whole and _floats_are_faster() else matmul_bytes(x, weight)
+
+
+def integer_bmm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A batch of exact products: int8 of shapes (B, M, K) and (B, N, K) to int32 (B, M, N)."""
+    if x.shape[2] <= FLOAT_INPUTS and torch.get_float32_matmul_precision() == "highest":
+        return torch.bmm(x.float(), weight.float().transpose(1, 2)).to(torch.int32)
+    return torch.bmm(x.long(), weight.long().transpose(1, 2)).to(torch.int32)

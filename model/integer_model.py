@@ -1,8 +1,9 @@
-"""Run an encoder with integer Linear layers: what the unit computes, inside the PyTorch model.
+"""Run an encoder with integers: what the unit computes, inside the PyTorch model.
 
-The Linear layers give the integers of :func:`sparseloom.model.reference.linear`, bit for bit.
-The rest of the encoder is float32, and each float result of a sentence is computed from that
-sentence alone, so its bits do not depend on its batch or padding.
+The Linear layers give the integers of :func:`sparseloom.model.reference.linear`, bit for bit, and
+so do attention's two products where attention can be taken apart (:mod:`.attention`). The rest of
+the encoder is float32, and each float result of a sentence is computed from that sentence alone, so
+its bits do not depend on its batch or padding. Padding is not computed: it stays zero.
 """
 from __future__ import annotations
 
@@ -13,13 +14,32 @@ import numpy as np
 import torch
 from torch import nn
 
+from sparseloom.model.attention import Run, UnitAttention, attend, attention_name
 from sparseloom.model.errors import InputError
 from sparseloom.model.integer_matmul import integer_matmul
-from sparseloom.model.layers import base_model, encoder_layers
+from sparseloom.model.layers import attention_layers, base_model, encoder_layers
 from sparseloom.model.packed.layer import PackedLayer
 
 ATTENTION = "sparseloom"
 """Name of our attention function in transformers' registry."""
+
+
+class RealTokens:
+    """Which tokens of the batch that a model just reads are no padding."""
+
+    def __init__(self):
+        self.mask: torch.Tensor | None = None
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the encoder runs: note its attention mask, (batch, tokens); None: all are real."""
+        mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+        self.mask = mask.bool() if isinstance(mask, torch.Tensor) and mask.ndim == 2 else None
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Rows of ``x``, shape (batch, tokens, K), seen as (batch · tokens, K), that are real."""
+        if self.mask is None or x.shape[:-1] != self.mask.shape:
+            return torch.ones(x.shape[:-1].numel(), dtype=torch.bool)
+        return self.mask.reshape(-1)
 
 
 class IntegerLinear(nn.Module):
@@ -28,16 +48,21 @@ class IntegerLinear(nn.Module):
     Parameters
     ----------
     layer : PackedLayer
+    run : Run, optional
+        What computes the integers; by default PyTorch does.
+    real : RealTokens, optional
+        Which tokens are computed; by default all.
 
     Attributes
     ----------
     tap : callable, optional
-        Shown the int8 inputs, shape (tokens, K), of each call.
+        Shown the int8 inputs, shape (real tokens, K), of each call.
     """
 
-    def __init__(self, layer: PackedLayer):
+    def __init__(self, layer: PackedLayer, run: Run | None = None,
+                 real: RealTokens | None = None):
         super().__init__()
-        self.layer = layer
+        self.layer, self.run, self.real = layer, run, real or RealTokens()
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.tap: Callable[[torch.Tensor], None] | None = None
         tensors = {"weight": layer.dense_weight(), "bias": layer.bias.astype(np.int64),
@@ -75,18 +100,33 @@ class IntegerLinear(nn.Module):
         return (y.float() - layer.output_zero_point) * layer.output_scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Float32 to float32, shape (..., K) to (..., N)."""
-        integer = self.quantize(x.reshape(-1, self.in_features))
+        """Float32 to float32, shape (..., K) to (..., N); zero at padding."""
+        real = self.real.rows(x)
+        integer = self.quantize(x.reshape(-1, self.in_features)[real])
         if self.tap is not None:
             self.tap(integer)
-        return self.dequantize(self.integers(integer)).reshape(*x.shape[:-1], self.out_features)
+        if self.run is None:
+            found = self.integers(integer)
+        else:
+            found = torch.from_numpy(self.run([(self.layer, integer.numpy())])[0])
+        out = torch.zeros(len(real), self.out_features)
+        out[real] = self.dequantize(found)
+        return out.reshape(*x.shape[:-1], self.out_features)
 
 
-def make_integer(model: nn.Module, layers: Mapping[str, PackedLayer]) -> dict[str, IntegerLinear]:
-    """Replace an encoder's Linear layers, in place, by integer ones.
+def make_integer(model: nn.Module, layers: Mapping[str, PackedLayer], run: Run | None = None,
+                 ) -> dict[str, IntegerLinear]:
+    """Replace an encoder's Linear layers and attention, in place, by integer ones.
 
     An activation that a layer's table computes is replaced by nothing. Attention is computed for
-    each sentence by itself.
+    each sentence by itself: in the unit's integers where query, key and value of each encoder layer
+    come straight from Linear layers (:func:`~sparseloom.model.layers.attention_layers`) and
+    transformers lets its function be chosen, else in float32.
+
+    Parameters
+    ----------
+    run : Run, optional
+        What computes the integers; by default PyTorch does.
 
     Returns
     -------
@@ -96,7 +136,7 @@ def make_integer(model: nn.Module, layers: Mapping[str, PackedLayer]) -> dict[st
     Raises
     ------
     InputError
-        If the layers are not exactly the model's.
+        If the layers are not exactly the model's, or keys or values have a zero point.
     """
     base = base_model(model)
     linears = encoder_layers(model)
@@ -105,7 +145,6 @@ def make_integer(model: nn.Module, layers: Mapping[str, PackedLayer]) -> dict[st
         missing = [name for name in one if name not in other]
         if missing:
             raise InputError(f"layer {missing[0]}: expected in {which}, found none")
-    done: dict[str, IntegerLinear] = {}
     for linear in linears:
         layer = layers[linear.name]
         shape = (layer.out_features, layer.in_features)
@@ -116,55 +155,33 @@ def make_integer(model: nn.Module, layers: Mapping[str, PackedLayer]) -> dict[st
         if (layer.lut is not None) != (linear.activation is not None):
             raise InputError(f"layer {linear.name}, lut: expected one exactly where an activation "
                              "follows in the checkpoint, found otherwise")
-        done[linear.name] = IntegerLinear(layer)
+    attention = {}
+    if hasattr(base, "set_attn_implementation"):
+        attention = {block: {role: linear.name for role, linear in roles.items()}
+                     for block, roles in attention_layers(linears).items()}
+    units = {attention_name(roles): UnitAttention(
+        attention_name(roles), layers[roles["query"]], layers[roles["key"]],
+        layers[roles["value"]], run) for roles in attention.values()}
+    real = RealTokens()
+    done: dict[str, IntegerLinear] = {}
+    for linear in linears:
+        done[linear.name] = IntegerLinear(layers[linear.name], run, real)
         base.set_submodule(linear.name, done[linear.name])
         if linear.activation is not None:
             base.set_submodule(linear.activation, nn.Identity())
+    for name, unit in units.items():
+        base.get_submodule(name).add_module(ATTENTION, unit)
+    base.register_forward_pre_hook(real, with_kwargs=True)
     _attend_alone(base)
     return done
 
 
 def _attend_alone(base: Any) -> None:
-    """Have the model's attention use :func:`sentence_attention`, where it can be chosen."""
+    """Have the model's attention use :func:`.attention.attend`, where it can be chosen."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(ATTENTION, sentence_attention)
+    AttentionInterface.register(ATTENTION, attend)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     if hasattr(base, "set_attn_implementation"):
         base.set_attn_implementation(ATTENTION)
-
-
-def sentence_attention(module: nn.Module, query: torch.Tensor, key: torch.Tensor,
-                       value: torch.Tensor, attention_mask: torch.Tensor | None,
-                       scaling: float | None = None, dropout: float = 0.0, **others: Any,
-                       ) -> tuple[torch.Tensor, None]:
-    """Softmax attention of each sentence over its own real tokens alone.
-
-    A product's rounding depends on its shape; here the shape is the sentence's own.
-
-    Parameters
-    ----------
-    query, key, value : Tensor of shape (batch, heads, tokens, head size)
-    attention_mask : Tensor of bool, shape (batch, 1, tokens, tokens), optional
-        True where a key is real; none at all where every one is.
-
-    Returns
-    -------
-    Tensor of shape (batch, tokens, heads, head size)
-        Zero at padding.
-    None
-        No attention weights.
-    """
-    scale = query.shape[-1]**-0.5 if scaling is None else scaling
-    out = torch.zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
-    for index in range(query.shape[0]):
-        if attention_mask is None:
-            real = torch.arange(key.shape[2])
-        else:
-            keys = attention_mask[index, 0, 0]
-            real = (keys if keys.dtype == torch.bool else keys == 0).nonzero()[:, 0]
-        q, k, v = (part[index][:, real].contiguous() for part in (query, key, value))
-        weights = torch.softmax(torch.bmm(q, k.transpose(1, 2).contiguous()) * scale, dim=-1)
-        out[index, real] = torch.bmm(weights, v).transpose(0, 1)
-    return out, None

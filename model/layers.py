@@ -1,6 +1,7 @@
 """Find an encoder's Linear layers, and what becomes of each one's output, by running the model."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from sparseloom.model.names import block_index
 TRACE_TOKENS = 4
 _ADDITIONS = ("add", "add_", "__add__", "__radd__", "__iadd__")
 _PASSES = ("dropout", "dropout_", "contiguous")
+_PRODUCTS = ("matmul", "bmm", "__matmul__", "scaled_dot_product_attention")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +33,8 @@ class EncoderLinear:
         Dotted name of the element-wise module that its output goes into (GELU).
     residual : bool
         Its output is added to the residual stream.
+    role : str, optional
+        ``query``, ``key`` or ``value``: what its output is in an attention's two products.
     """
 
     name: str
@@ -38,6 +42,12 @@ class EncoderLinear:
     block: int
     activation: str | None
     residual: bool
+    role: str | None = None
+
+    @property
+    def operand(self) -> bool:
+        """Whether its output becomes weights of the unit: keys and values."""
+        return self.role in ("key", "value")
 
 
 def base_model(model: nn.Module) -> nn.Module:
@@ -50,8 +60,9 @@ def encoder_layers(model: nn.Module) -> list[EncoderLinear]:
 
     The stack is the outermost ``ModuleList`` as long as the configuration's count of layers whose
     members all hold a Linear. A short trace of the model in evaluation mode tells which outputs
-    enter an element-wise module and which are added to the residual, so no module name is wired
-    in. Layers that the trace does not reach (cross-attention) are left out.
+    enter an element-wise module, which are added to the residual, and which attention multiplies,
+    so no module name is wired in. Layers that the trace does not reach (cross-attention) are left
+    out.
 
     Raises
     ------
@@ -78,8 +89,28 @@ def encoder_layers(model: nn.Module) -> list[EncoderLinear]:
                          f"shared one in {type(base).__name__}")
     return [EncoderLinear(name=name, module=trace.linears[name][1],
                           block=int(block_index(name[len(f"{stack}"):] + ".") or 0),
-                          activation=trace.activation.get(name), residual=name in trace.residual)
+                          activation=trace.activation.get(name), residual=name in trace.residual,
+                          role=trace.role.get(name))
             for name in trace.order]
+
+
+def attention_layers(linears: Sequence[EncoderLinear]) -> dict[int, dict[str, EncoderLinear]]:
+    """Of each encoder layer, what attention multiplies: by block, then by role.
+
+    Returns
+    -------
+    dict
+        Empty unless each block has exactly one query, one key and one value: then every product
+        of attention is known to be between outputs of Linear layers.
+    """
+    found: dict[int, dict[str, EncoderLinear]] = {}
+    for linear in linears:
+        if linear.role is not None and found.setdefault(linear.block, {}).setdefault(
+                linear.role, linear) is not linear:
+            return {}
+    blocks = {linear.block for linear in linears}
+    whole = blocks == found.keys() and all(len(parts) == 3 for parts in found.values())
+    return found if whole else {}
 
 
 def _has_linear(module: nn.Module) -> bool:
@@ -99,6 +130,8 @@ class _Trace(TorchFunctionMode):
         self.order: list[str] = []
         self.residual: set[str] = set()
         self.activation: dict[str, str] = {}
+        self.role: dict[str, str] = {}
+        self.memory: dict[int, str] = {}      # address of a Linear's output -> the Linear
         self.source: dict[int, str] = {}      # id of a tensor -> the Linear it came out of
         self.alive: list[torch.Tensor] = []   # keeps ids from being used twice
         self.hooks = [part.register_forward_hook(self._leaf(name))
@@ -125,13 +158,35 @@ class _Trace(TorchFunctionMode):
                 if name not in self.order:
                     self.order.append(name)
                 self._mark(out, name)
+                self.memory[_address(out)] = name
             return out
         called = getattr(func, "__name__", "")
+        if called in _PRODUCTS:
+            self._multiplied([self.memory.get(_address(arg)) for arg in args[:3]
+                              if isinstance(arg, torch.Tensor)])
+        elif (called == "contiguous" and out is not args[0]
+              and (origin := self.memory.get(_address(args[0]))) is not None):
+            self.memory[_address(out)] = origin
+            self.alive.append(out)
         if called in _ADDITIONS:
             self.residual.update(self.source[id(arg)] for arg in args if id(arg) in self.source)
         elif called in _PASSES and args and id(args[0]) in self.source:
             self._mark(out, self.source[id(args[0])])
         return out
+
+    def _multiplied(self, names: list[str | None]) -> None:
+        """Note a product's operands, views of Linears' outputs or something else."""
+        roles: tuple[str, ...] = ("query", "key", "value")
+        if len(names) == 2:                   # one of the two products, by itself
+            roles = ("query", "key") if None not in names else ("", "value")
+        for name, role in zip(names, roles, strict=True):
+            if name is not None and role:
+                self.role.setdefault(name, role)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Of the memory that a tensor and its views share."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def _is_element_wise(module: nn.Module) -> bool:

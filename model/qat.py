@@ -113,7 +113,8 @@ def fake_quantize(model: nn.Module, linears: Sequence[EncoderLinear],
     handles, wrapped = [], []
     try:
         for linear in linears:
-            scales = layer_scales(ranges[linear.name], activation_function(model, linear))
+            scales = layer_scales(ranges[linear.name], activation_function(model, linear),
+                                  operand=linear.operand)
             raw = linear.residual and linear.activation is None
             # An attribute of the instance goes before the class's forward; hooks still run.
             linear.module.forward = _FakeLinear(linear.module, scales, weight_bits, raw)

@@ -45,6 +45,19 @@ def activation_scale(low: float, high: float) -> tuple[float, int]:
     return scale, int(np.clip(round(-128 - low / scale), -128, 127))
 
 
+def symmetric_scale(low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point, which is 0, of values that become weights: -127 to 127.
+
+    Returns
+    -------
+    scale : float
+        Above 0, as of :func:`activation_scale`.
+    zero_point : int
+    """
+    scale = max(-low, high, 0.0) / spec.WEIGHT_LIMIT[8]
+    return (1.0 if scale < SMALLEST_SCALE else scale), 0
+
+
 def trim_range(low: float, high: float, activation: Elementwise, step: float,
                ) -> tuple[float, float]:
     """Cut the ends of a range where an activation has long been flat.
@@ -87,7 +100,7 @@ class Scales:
 
 
 def layer_scales(ranges: Mapping[str, tuple[float, float]], activation: Elementwise | None = None,
-                 ) -> Scales:
+                 *, operand: bool = False) -> Scales:
     """Scales and zero points for chosen ranges.
 
     Parameters
@@ -95,6 +108,8 @@ def layer_scales(ranges: Mapping[str, tuple[float, float]], activation: Elementw
     ranges : mapping of str to pair of float
         ``input``, ``output`` and, with an activation, ``activation``.
     activation : callable, optional
+    operand : bool
+        The output becomes weights of the unit: attention's keys and values.
     """
     output, table = ranges["output"], None
     if activation is not None:
@@ -102,8 +117,8 @@ def layer_scales(ranges: Mapping[str, tuple[float, float]], activation: Elementw
         lowest, highest = (table[0] * (end - table[1]) for end in (-128, 127))
         # Where the table's entries are clamped they are flat, too.
         output = trim_range(*output, lambda x: np.clip(activation(x), lowest, highest), table[0])
-    return Scales(input=activation_scale(*ranges["input"]), output=activation_scale(*output),
-                  table=table)
+    return Scales(input=activation_scale(*ranges["input"]),
+                  output=(symmetric_scale if operand else activation_scale)(*output), table=table)
 
 
 def fixed_point(ratio: np.ndarray, name: str = "layer") -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +155,8 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
                     output_range: tuple[float, float], raw: bool = False,
                     activation: Elementwise | None = None,
                     activation_range: tuple[float, float] | None = None,
-                    weight_bits: int = 8, moments: np.ndarray | None = None) -> PackedLayer:
+                    weight_bits: int = 8, moments: np.ndarray | None = None,
+                    operand: bool = False) -> PackedLayer:
     """A Linear layer in integers.
 
     Parameters
@@ -163,6 +179,8 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
     moments : ndarray of float, shape (K + 1, K + 1), optional
         Of the inputs; the rounding of one weight then makes up for that of others
         (:func:`~sparseloom.model.rounding.compensate`).
+    operand : bool
+        The output becomes weights of the unit, so its zero point is 0.
 
     Raises
     ------
@@ -183,7 +201,7 @@ def quantize_linear(*, name: str, weight: np.ndarray, bias: np.ndarray | None, k
         if not np.isfinite(activation_range).all():
             raise InputError(f"layer {name}: expected finite activations, found NaN or infinity")
         ranges["activation"] = activation_range
-    scales = layer_scales(ranges, activation)
+    scales = layer_scales(ranges, activation, operand=operand)
     (input_scale, input_zero), (output_scale, output_zero) = scales.input, scales.output
     lut, lut_scale, lut_zero = None, 0.0, 0
     if activation is not None and scales.table is not None:

@@ -270,3 +270,28 @@ def pack_layer(*, name: str, weight: np.ndarray, keep: np.ndarray | None = None,
         output_scale=output_scale, output_zero_point=output_zero_point,
         lut_scale=lut_scale, lut_zero_point=lut_zero_point,
         weight_scale=weight_scale, weight_bits=weight_bits)
+
+
+def dense_layer(name: str, weight: np.ndarray, bias: np.ndarray) -> PackedLayer:
+    """A layer of which everything is stored and that leaves as sums: a product made at run time.
+
+    Parameters
+    ----------
+    weight : ndarray of int8, shape (N, K)
+        -127 to 127.
+    bias : ndarray of int32, shape (N,)
+
+    Raises
+    ------
+    InputError
+        As of :class:`PackedLayer`.
+    """
+    outputs, inputs = weight.shape
+    return PackedLayer(
+        name=name, in_features=inputs, out_features=outputs, structure="column", p=outputs,
+        q=inputs, block_mask=np.ones((1, 1), bool), column_masks=np.ones((1, inputs), bool),
+        weights=np.ascontiguousarray(weight.T), bias=bias,
+        mult=np.full(outputs, spec.MULT_MIN, np.uint16),
+        shift=np.full(outputs, spec.SHIFT_MIN, np.uint8), lut=None, raw=True, input_scale=1.0,
+        input_zero_point=0, output_scale=1.0, output_zero_point=0, lut_scale=0.0,
+        lut_zero_point=0, weight_scale=np.ones(outputs, np.float32))

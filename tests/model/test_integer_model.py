@@ -7,7 +7,7 @@ from torch import nn
 from sparseloom.model.encode import Encoder
 from sparseloom.model.errors import InputError
 from sparseloom.model.heads import head_of
-from sparseloom.model.integer_model import IntegerLinear, make_integer, sentence_attention
+from sparseloom.model.integer_model import IntegerLinear, make_integer
 from sparseloom.model.layers import base_model, encoder_layers
 from sparseloom.model.observe import draw_items, value_ranges
 from sparseloom.model.packed.layer import pack_layer
@@ -38,7 +38,7 @@ def quantised(kind="bert"):
             keep=np.ones(weight.shape, bool), structure="column", p=24, q=16,
             input_range=seen["input"], output_range=seen["output"], raw=found.residual,
             activation=(lambda x, m=module: m(torch.from_numpy(x)).numpy()) if module else None,
-            activation_range=seen.get("activation"))
+            activation_range=seen.get("activation"), operand=found.operand)
     return model, tiny_model(kind), layers, encoder
 
 
@@ -77,8 +77,11 @@ def test_every_layer_of_a_model_is_the_oracle(kind):
         module.tap = lambda x, name=name: inputs.__setitem__(name, x.numpy().copy())
         module.register_forward_hook(
             lambda module, args, out, name=name: outputs.__setitem__(name, out))
+    batch = encoder.batch(SENTENCES)
     with torch.inference_mode():
-        base_model(model)(**encoder.batch(SENTENCES))
+        base_model(model)(**batch)
+    kept = batch["attention_mask"].reshape(-1).bool()
+    assert 0 < int(kept.sum()) < len(kept)
     assert list(outputs) == list(layers)
     for first, second in zip(LAYER_NAMES[kind][4::6], LAYER_NAMES[kind][5::6], strict=True):
         assert np.array_equal(linear(layers[first], inputs[first]), inputs[second])
@@ -90,8 +93,9 @@ def test_every_layer_of_a_model_is_the_oracle(kind):
             scale, zero = ((layer.lut_scale, layer.lut_zero_point) if layer.lut is not None
                            else (layer.output_scale, layer.output_zero_point))
             real = (y - zero) * np.float32(scale)
-        found = outputs[name].reshape(-1, layer.out_features).numpy()
-        assert np.array_equal(found, real), name
+        found = outputs[name].reshape(-1, layer.out_features)
+        assert np.array_equal(found[kept].numpy(), real), name
+        assert not found[~kept].any(), name              # padding is not computed
         clamped = np.isin(inputs[name], (-128, 127)).mean()  # GELU rests at its lowest value
         assert clamped < 0.2 and len(np.unique(inputs[name])) > 20, name
 
@@ -129,22 +133,6 @@ def test_a_sentence_does_not_see_its_batch(kind):
     assert torch.equal(vectors(SENTENCES, pad=9), alone)
     assert torch.equal(vectors(SENTENCES * 7)[5:10], alone)
     assert len({tuple(row.tolist()) for row in alone}) == len(SENTENCES)
-
-
-def test_attention_by_hand():
-    """One head of size 1: weights are softmax(q k), padding has no part in it."""
-    q = torch.tensor([[[[1.0], [2.0], [5.0]]]])
-    k = torch.tensor([[[[0.0], [3.0], [9.0]]]])
-    v = torch.tensor([[[[1.0], [2.0], [7.0]]]])
-    mask = torch.tensor([True, True, False]).expand(1, 1, 3, 3)
-    out, weights = sentence_attention(nn.Identity(), q, k, v, mask, scaling=1.0)
-    assert weights is None and out.shape == (1, 3, 1, 1)
-    for index, query in enumerate((1.0, 2.0)):
-        share = torch.softmax(torch.tensor([0.0, 3.0]) * query, dim=0)
-        assert out[0, index, 0, 0].item() == pytest.approx((share[0] + 2 * share[1]).item())
-    assert out[0, 2, 0, 0] == 0
-    additive = torch.tensor([0.0, 0.0, -1e30]).expand(1, 1, 3, 3)
-    assert torch.equal(sentence_attention(nn.Identity(), q, k, v, additive, scaling=1.0)[0], out)
 
 
 def test_layers_that_do_not_fit_the_model():
