@@ -62,7 +62,8 @@ def cache_folder() -> Path:
 
 def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
                     cache: Path | None = None, bench: Path = BENCH,
-                    long_run: bool = False, python: bool = True, coverage: bool = False) -> Build:
+                    long_run: bool = False, python: bool = True, main: Path = CLOCK,
+                    coverage: bool = False) -> Build:
     """The simulator of a unit's Verilog, compiled unless the cache has it.
 
     Any number of processes may ask for one at the same time; one of them compiles.
@@ -83,7 +84,9 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         Compiled for millions of cycles, kept apart.
     python : bool
         cocotb runs inside, and the bench's own signals are public. Without it the bench ends by
-        itself, has one port, ``aclk``, and no signal is public.
+        itself, or with its main program, and no signal is public.
+    main : Path
+        Main program of a bench without Python, C++; :data:`CLOCK` clocks port ``aclk``.
     coverage : bool
         Counts lines and toggles, into :data:`COVERAGE_FILE`; slower, kept apart.
 
@@ -97,7 +100,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
     environment = tool_environment()
     flags = LONG_RUN_FLAGS if long_run else COMPILER_FLAGS
     verilator_flags = (*VERILATOR_FLAGS, *(COVERAGE_FLAGS if coverage else ()))
-    recipe = _recipe(verilog, bus_bytes, waves, bench, verilator_flags, flags, python)
+    recipe = _recipe(verilog, bus_bytes, waves, bench, verilator_flags, flags, python, main)
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     cache = cache or cache_folder()
     final = cache / key
@@ -109,7 +112,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
         with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
               tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
             _compile(Path(part), verilog, bus_bytes, waves, environment, cache / f"{key}.log",
-                     runtime, bench, verilator_flags, flags, python)
+                     runtime, bench, verilator_flags, flags, python, main)
             Path(part, "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True))
             whole = Path(part, "whole")
             whole.mkdir()
@@ -157,8 +160,8 @@ def _versions() -> dict[str, str]:
 
 
 def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
-            verilator_flags: tuple[str, ...], flags: tuple[str, ...],
-            python: bool) -> dict[str, object]:
+            verilator_flags: tuple[str, ...], flags: tuple[str, ...], python: bool,
+            main: Path) -> dict[str, object]:
     """Everything that the executable depends on."""
     if not verilog.is_file():
         raise InputError(f"{verilog}: expected a Verilog file, found none")
@@ -172,7 +175,7 @@ def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
         "bus_bytes": bus_bytes, "waves": waves, "tools": _versions(),
         "flags": [*verilator_flags, *flags],
         "main": (str(cocotb_tools.config.libs_dir) if python
-                 else hashlib.sha256(CLOCK.read_bytes()).hexdigest()),
+                 else hashlib.sha256(main.read_bytes()).hexdigest()),
     }
 
 
@@ -205,13 +208,14 @@ def _lock(cache: Path, key: str) -> Iterator[None]:
 
 def _compile(part: Path, verilog: Path, bus_bytes: int, waves: bool,
              environment: dict[str, str], log: Path, runtime: Path, bench: Path,
-             verilator_flags: tuple[str, ...], flags: tuple[str, ...], python: bool) -> None:
+             verilator_flags: tuple[str, ...], flags: tuple[str, ...], python: bool,
+             main: Path) -> None:
     objects = part / "objects"
     translate = [
         "verilator", "-cc", "--exe", "-Mdir", str(objects), "--top-module", TOP,
         "--prefix", "Vtop", "-o", TOP, f"-GBUS_BYTES={bus_bytes}", *verilator_flags,
         "--timescale", "1ns/1ps", *(["--trace"] if waves else []),
-        *(_with_python(part) if python else [str(CLOCK)]),
+        *(_with_python(part) if python else [str(main)]),
         str(bench.resolve()), str(verilog.resolve()), *map(str, libraries_of(verilog, bench))]
     make = ["make", "-j", str(len(os.sched_getaffinity(0))), "-C", str(objects), "-f", "Vtop.mk",
             f"VM_TRACE={int(waves)}", *flags]
