@@ -194,6 +194,75 @@ def model(
 
 
 @app.command()
+def offload(
+    artefact: Folder,
+    count: Annotated[int | None, typer.Option(
+        "--count", "-n", min=1, show_default="1, or all of --sentences",
+        help="Sentences (or pairs, where the task has pairs) to run.")] = None,
+    sentences: Sentences = None,
+    backend: Annotated[str, typer.Option(
+        help="rtl: the generated Verilog; board: a unit on a board; oracle: integers in NumPy, "
+             "beside those in PyTorch.")] = "rtl",
+    rows: Rows = DEFAULTS.rows,
+    cols: Cols = DEFAULTS.cols,
+    bus_bits: BusBits = DEFAULTS.bus_bits,
+    lanes: Lanes = None,
+    stall: Stall = 0.0,
+    seed: Seed = 1,
+    max_tokens: Annotated[int | None, typer.Option(
+        min=3, show_default="the model's limit", help="Cut longer sentences.")] = None,
+    port: Annotated[str | None, typer.Option(
+        show_default=False, help="Serial port of the board.")] = None,
+    baud: Annotated[int, typer.Option(help="Of the serial port.")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """Run whole sentences with every matrix product of the encoder on the unit.
+
+    Every integer is compared with the oracle's, and the final answer (logits, or the sentence
+    vector) bit for bit with that of the integer model. Exit code 0 only if nothing differs.
+    """
+    texts = _sentences(sentences)
+    if backend not in ("oracle", "rtl", "board"):
+        raise InputError(f"backend: expected oracle, rtl or board, found {backend}")
+    if (backend == "board") != (port is not None):
+        raise InputError(f"port: expected one exactly for backend board, found "
+                         f"{port or 'none'} for {backend}")
+    packed = read_artefact(artefact)
+    # Only now: these load the model's libraries.
+    from sparseloom.sim.backends import Backend, BoardBackend, OracleBackend, RtlBackend
+    from sparseloom.sim.offload import config_for, run_offload
+
+    config = config_for(packed, rows=rows, cols=cols, bus_bits=bus_bits, lanes=lanes)
+    chosen: Backend = OracleBackend()
+    if backend == "rtl":
+        chosen = RtlBackend(config, stall=stall, seed=seed)
+    elif port is not None:
+        from sparseloom.hw.host import Host
+        from sparseloom.hw.serial_line import SerialLine
+
+        host = Host(SerialLine(port, baud=baud))
+        chosen, config = BoardBackend(host), host.config
+    log = Console(stderr=True)
+    try:
+        with progress_bars(log) as progress:
+            run = run_offload(artefact, chosen, name=backend, sentences=texts, progress=progress,
+                              count=count or (None if texts else 1), max_tokens=max_tokens)
+    finally:
+        chosen.close()
+    if as_json:
+        typer.echo(json.dumps({**run.as_dict(), "geometry": config.to_dict()}, indent=2))
+    else:
+        run.show(Console())
+    if not run.exact:
+        where = f", the first in {run.difference}" if run.difference else ""
+        apart = sum(not one.equal for one in run.sentences)
+        log.print(f"error: {run.mismatches} of {run.integers} integers differ{where}; answers of "
+                  f"{apart} of {len(run.sentences)} sentences differ", highlight=False,
+                  soft_wrap=True, markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
 def chain(
     artefact: Folder,
     names: Annotated[tuple[str, str], typer.Option(
