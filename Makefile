@@ -27,7 +27,7 @@ endif
 N ?= 2000
 SEED ?= 1
 BENCHES := bench-step bench-pack bench-fit bench-synth bench-cycles bench-utilisation bench-w4 \
-	bench-fuzz bench-simspeed bench-resources bench-explore
+	bench-fuzz bench-simspeed bench-resources bench-explore bench-offload
 .PHONY: help demo test regress prove mutate coverage docs screenshots lint setup check clean bench-glue \
 	$(BENCHES)
 .DEFAULT_GOAL := help
@@ -53,6 +53,7 @@ help:
 	@echo "make bench-simspeed  'sparseloom sim model' timed, and beside a plain C++ loop's cycles a second"
 	@echo "make bench-resources  packs builds and fits the resource model to them, half an hour and more;"
 	@echo "              ARGS=--refit only fits; make bench-explore  points a minute of an exploration"
+	@echo "make bench-offload  64 sentences, every matrix product in RTL, bit for bit; after 'make demo'"
 	@echo "make bench-w4    weights of 4 bits: 12 x 24 on the LFE5U-85F, scores of the demo's model"
 	@echo "make bench-fuzz  a million bad inputs for the readers of artefacts, streams and the link"
 	@echo "make docs     the guides, pages and reference as a site, build/site/index.html"

@@ -1,6 +1,6 @@
 """What the demo found: one record, written as JSON and shown as a table."""
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,9 @@ class DemoReport:
     layers : list of LayerFigures
     versions : dict of str to str
         Of the packages that decide the result.
+    sentence : dict
+        One validation sentence with every matrix product of the pruned encoder in RTL, as
+        :meth:`sparseloom.sim.offload.OffloadRun.as_dict` has it; empty where none ran.
     """
 
     task: str
@@ -166,11 +169,13 @@ class DemoReport:
     geometry: dict[str, int | str]
     layers: list[LayerFigures]
     versions: dict[str, str]
+    sentence: dict[str, Any] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
-        """Every layer ran and was exact."""
-        return bool(self.layers) and all(layer.exact for layer in self.layers)
+        """Every layer ran and was exact, and so was the sentence, if one ran."""
+        return (bool(self.layers) and all(layer.exact for layer in self.layers)
+                and bool(self.sentence.get("exact", True)))
 
     def total(self) -> dict[str, float]:
         """Cycles and speed-up of all layers together."""
@@ -225,7 +230,7 @@ class DemoReport:
         add("all", "", "", f"{total['ideal_cycles']:,}", f"{total['cycles']:,}",
             f"{total['utilisation']:.3f}", f"{total['dense_cycles']:,}",
             f"{total['speedup_vs_dense']:.2f}×", "", f"{total['outputs']:,}",
-            "yes" if self.exact else "NO")
+            "yes" if all(layer.exact for layer in self.layers) else "NO")
         console.print(table)
         pairs = [pair for layer in self.layers for pair in (
             (layer.predicted_cycles, layer.cycles),
@@ -234,6 +239,12 @@ class DemoReport:
             equal = sum(model == measured for model, measured in pairs)
             console.print(f"cycle model, without simulation: equal to the RTL's cycles in {equal} "
                           f"of {len(pairs)} runs", highlight=False)
+        if self.sentence:
+            console.print(
+                f"one whole sentence in RTL, {self.sentence['products']} matrix products, "
+                f"{self.sentence['integers']:,} integers compared with the oracle: "
+                f"{'bit-exact, and so is its answer' if self.sentence['exact'] else 'NOT exact'}",
+                highlight=False)
         scores = "   ".join(f"{name} {100 * value:.1f}" for name, value in self.score.items())
         console.print(f"{self.task} {self.metric} × 100:  {scores}", highlight=False)
         console.print(f"encoder weights: {self.compression:.2f}× fewer, "

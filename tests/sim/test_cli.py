@@ -232,3 +232,39 @@ def test_straddle_cost():
     assert straddle_cost(layer, 8) == straddle_cost(layer, 16) == 1
     assert 1.3 < straddle_cost(layer, 12) < 1.7
     assert straddle_cost(random_layer(rng, inputs=8, outputs=8, density=0.0), 3) == 1
+
+
+def test_offload(tmp_path, monkeypatch, capsys):
+    """A whole tiny encoder on the oracle: table, JSON, exit codes; what the options must be."""
+    from sparseloom.model.flow import quantize_checkpoint
+    from sparseloom.sim import backends
+    from tests.model.tiny import similarity_task, tiny_checkpoint
+
+    quantize_checkpoint(tiny_checkpoint(tmp_path / "c"), similarity_task(), tmp_path / "a",
+                        evaluate=False)
+    words = [tmp_path / "a", "--backend", "oracle", "-n", 2]
+    code, out, err = call(monkeypatch, capsys, *words, "--json", command="offload")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["exact"] and found["integers"] > 1000 and len(found["sentences"]) == 2
+    assert found["geometry"]["rows"] == 12
+    code, out, _ = call(monkeypatch, capsys, *words, command="offload")
+    assert code == 0 and f"{found['integers']:,} integers compared, 0 differ" in out
+
+    right = backends.OracleBackend.run
+
+    def bent(self, work):
+        answers = right(self, work)
+        for (layer, _), values in zip(work, answers, strict=True):
+            if layer.name == "encoder.layer.1.attention.self.scores.3":
+                values[0, 0] += 1
+        return answers
+
+    monkeypatch.setattr(backends.OracleBackend, "run", bent)
+    code, _, err = call(monkeypatch, capsys, *words, command="offload")
+    assert code == 1
+    assert "the first in layer encoder.layer.1.attention.self.scores.3, token 0, output 0" in err
+    for more, says in ((["--backend", "gpu"], "backend: expected oracle, rtl or board, found gpu"),
+                       (["--backend", "board"], "port: expected one exactly for backend board")):
+        code, _, err = call(monkeypatch, capsys, tmp_path / "a", *more, command="offload")
+        assert code == 2 and err.startswith(f"error: {says}")

@@ -74,6 +74,10 @@ def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
         assert layer["speedup_over_compression"] == pytest.approx(
             layer["speedup_vs_dense"] * layer["density"])
     assert report["exact"]
+    sentence = report["sentence"]
+    assert sentence["exact"] and sentence["integers"] > 1000 and sentence["layers"] == 12
+    assert sentence["products"] == 12 + 2 * 2 * 4 and sentence["answer_values"] == HIDDEN
+    assert f"{sentence['integers']:,} integers compared with the oracle: bit-exact" in shown
     assert "speed-" in shown
     assert "NO" not in shown
     for file in ("pruned/sparseloom.safetensors", "pruned/config.json",
@@ -89,6 +93,7 @@ def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
 @pytest.fixture
 def no_simulator(monkeypatch):
     monkeypatch.setattr(demo_module, "run_layer", pretend)
+    monkeypatch.setattr(demo_module, "run_sentence", lambda *_: {})
 
 
 def test_json_and_blocks(inputs, tmp_path, invoke, no_simulator):
@@ -99,7 +104,7 @@ def test_json_and_blocks(inputs, tmp_path, invoke, no_simulator):
     assert json.loads(out) == json.loads((tmp_path / "demo/report.json").read_text())
 
 
-def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, monkeypatch):
+def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, no_simulator, monkeypatch):
     def spoil(layer, x, config, *, progress=None):
         run = pretend(layer, x, config)
         if not layer.name.endswith("attention.output.dense"):
@@ -115,6 +120,15 @@ def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, monkeypatch):
     assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
     page = (tmp_path / "demo/report.html").read_text()
     assert '<p class="warn">2 outputs of the RTL differ from the integer oracle.</p>' in page
+
+
+def test_a_wrong_sentence_fails_the_demo(inputs, tmp_path, invoke, no_simulator, monkeypatch):
+    wrong = {"exact": False, "products": 28, "integers": 2000}
+    monkeypatch.setattr(demo_module, "run_sentence", lambda *_: wrong)
+    code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
+    assert code == 1
+    assert "2,000 integers compared with the oracle: NOT exact" in out
+    assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
 
 
 def test_a_run_that_fails_leaves_no_older_report(inputs, tmp_path, invoke, no_simulator):
