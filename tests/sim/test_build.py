@@ -24,7 +24,7 @@ def compiled(monkeypatch):
     calls = []
 
     def compile_(part, verilog, bus_bytes, waves, environment, log, runtime, bench,
-                 verilator_flags, flags, python):
+                 verilator_flags, flags, python, main):
         calls.append((bus_bytes, waves, threading.get_ident()))
         (part / "bench").write_text(f"{bus_bytes} {waves}")
 
