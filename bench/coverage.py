@@ -31,6 +31,8 @@ from sparseloom.sim.verilog import unit_verilog
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "bench" / "results" / "coverage.json"
+MISSED = ROOT / "build" / "coverage"
+"""Points of each build that were never met, one by one: thousands, so beside the results."""
 RTL = ("3x5", "4x4", "3x5w4")
 """Builds of the regression whose lines and toggles are counted."""
 PARTS = ("tests/hw", "tests/model", "tests/sim", "tests/docs", "tests/bench",
@@ -291,6 +293,7 @@ def main() -> None:
     if chosen.what in ("all", "rtl"):
         for build in chosen.build:      # each is kept as it is known
             row = rtl(build, chosen.jobs, chosen.seed) | about
+            write_json(MISSED / f"{build}.json", row.pop("missed"), indent=1)
             found["rtl"] = {**found.get("rtl", {}), build: row}
             write_json(chosen.out, found, indent=1)
     if chosen.what in ("all", "python"):
