@@ -190,3 +190,39 @@ def ones(value: Any) -> Value:
 def bits_of(*values: Any) -> Value:
     """Values side by side, the first in the lowest bits."""
     return Cat(*(Value.cast(value) for value in values))
+
+
+def passed_on(m: Module, dut: Any, shape: int, places: int,
+              ) -> tuple[SimpleNamespace, Reference, Any]:
+    """A part that hands a stream on, between a source and a sink that do as they like.
+
+    Parameters
+    ----------
+    m : Module
+    dut : Component
+        Has streams ``i`` and ``o``; becomes ``m.submodules.dut``.
+    shape : int
+        Bits of the payload.
+    places : int
+        Payloads that it holds at most.
+
+    Returns
+    -------
+    inside : SimpleNamespace
+        Its local names.
+    held : Reference
+        What went in and is not out yet; that ``o`` offers its head is asserted.
+    pops : Value
+        One leaves.
+    """
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    m.d.comb += [dut.i.valid.eq(free(m, name="i_valid")),
+                 dut.i.payload.eq(free(m, shape, name="i_payload")),
+                 dut.o.ready.eq(free(m, name="o_ready"))]
+    pops = dut.o.valid & dut.o.ready
+    held = Reference(m, shape, places, push=dut.i.valid & dut.i.ready, value=dut.i.payload,
+                     pop=pops)
+    keeps_rules(m, dut.o, name="o")
+    m.d.comb += Assert(implies(dut.o.valid, dut.o.payload == held.head), "in order, unchanged")
+    return opened[dut], held, pops
