@@ -146,15 +146,18 @@ class Issue(wiring.Component):
             begun[name] = own.o
         m.d.comb += [self.strip_addr.eq(strip_addr), self.act_base.eq(behind.act_base),
                      self.tile.eq(behind.tile)]
-        # Address and count run on behind a tile, where nobody looks at them. A tile's count is
-        # taken up a cycle late, so that a begin need not steer it, and two columns are seen before.
+        # A begin comes late and steers neither address nor count: that one stands at what is
+        # offered, whoever will want it, from a tile's last column on; this one runs on behind a
+        # tile, is taken up a cycle late, and two columns are seen before.
         m.d.sync += [two.eq(tile.columns == 2),
                      left.eq(Mux(begun["left"], tile.columns, left) - 1),
                      strip_addr.eq(strip_addr + STRIP_BANKS),
                      self.first.eq(begin), last.eq(~idle & Mux(begun["left"], two, left == 2)),
                      idle.eq(idle | last), self.tile_end.eq(last)]
         with m.If(begin):
-            m.d.sync += [last.eq(tile.single), idle.eq(0), strip_addr.eq(tile.strip_base)]
+            m.d.sync += [last.eq(tile.single), idle.eq(0)]
+        with m.If(last | idle):
+            m.d.sync += strip_addr.eq(tile.strip_base)
         with m.If(begun["act_base"]):   # the payload stays until the next tile's is there
             m.d.sync += behind.act_base.eq(tile.act_base)
         with m.If(begun["tile"]):

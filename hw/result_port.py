@@ -126,9 +126,14 @@ class ResultPack(wiring.Component):
         # Beats may be taken; the word at the output goes with this one.
         may, may_next, may_go = Signal(), Signal(), Signal()
         takes, fills = Signal(), Signal()
+        # What is known of it before ``ends``, which comes late out of the queue's memory and is one
+        # look-up table behind. Of the word at the output the register tells by itself: it does not
+        # only where another job's came there, while none is taken.
+        could_go = Signal(attrs={"keep": 1})
         m.d.comb += [
             may_next.eq(self.room & ~ending & ~ends),
-            popped.ready.eq(may_next & (~raw_next | last_part_next)), takes.eq(popped.valid & may),
+            could_go.eq(self.room & ~ending & (~Mux(popped.valid, raw, raw_in) | last_part_next)),
+            popped.ready.eq(could_go & ~ends), takes.eq(popped.valid & may),
             ends.eq(popped.valid & may_go & popped.payload.last),
             fills.eq(raw | popped.payload.last | at[-1]),
             last_part_next.eq(last_part), part_next.eq(part),

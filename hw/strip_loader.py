@@ -368,14 +368,14 @@ class StripLoader(wiring.Component):
         k_left, w_left = (Signal(signed(len(last_column) + 1), name=name, reset_less=True)
                           for name in ("k_left", "w_left"))
         k_full, w_full = k_left[-1], w_left[-1]
-        zero_column = Signal()                  # one column of weight zero stands for none
+        zero_column = Signal()          # one column of weight zero stands for none; with ``judge``
         surplus = Signal(reset_less=True)       # more indices than the header announced
         m.d.comb += [
-            zero_column.eq(judge & empty & ~table_due),
             self.k_write.addr.eq(Cat(bank, k_count)), self.k_write.data.eq(k),
             self.k_write.en.eq(k_valid & ~k_full),
         ]
-        m.d.sync += [last_column.eq(columns - 1), k_valid.eq(expand.valid | zero_column),
+        m.d.sync += [zero_column.eq(at_check[1] & (columns == 0) & ~table_due),
+                     last_column.eq(columns - 1), k_valid.eq(expand.valid | zero_column),
                      k.eq(expand.k)]
         with m.If(judge):
             m.d.sync += k.eq(0)

@@ -190,8 +190,7 @@ PROOFS = [Proof(
                 old="fills.eq(raw | popped.payload.last | at[-1])",
                 new="fills.eq(raw | at[-1])"),
             Bug(what="a raw word leaves with its first beat", file="result_port.py",
-                old="popped.ready.eq(may_next & (~raw_next | last_part_next))",
-                new="popped.ready.eq(may_next)"))),
+                old="(~Mux(popped.valid, raw, raw_in) | last_part_next)", new="1"))),
         (4, 64, False, (
             Bug(what="TLAST is told with each beat of a job's last raw word",
                 file="result_port.py", old="last.eq(popped.payload.last & (~raw | last_part))",
