@@ -1,4 +1,4 @@
-"""The systolic array: a grid of cells, the skew in front of it, the drain chain through it."""
+"""The systolic array: a grid of cells, the skew in front of it, the drain chains through it."""
 from collections.abc import Mapping
 
 from amaranth.hdl import Cat, Module, Signal, signed
@@ -6,8 +6,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.cell import Cell
+from sparseloom.hw.drain_link import LINK_SUMS, DrainLink
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.pair_cell import PairCell
+from sparseloom.hw.shift_order import ShiftOrder
 from sparseloom.hw.weight_word import word_layout
 
 STEP = 2
@@ -43,9 +45,9 @@ class Array(wiring.Component):
     register a cell, and a wire between neighbours is far from a cycle long. So row r is ``skew(r)``
     cycles late and word c of the weights ``skew(c)``, and activation and weight of one k meet in
     every cell. Whoever delivers them does so in that order; here nothing is delayed. Sums leave at
-    the left edge, column 0 first. With weights of 4 bits two columns are one
-    :class:`~.pair_cell.PairCell` in each row, and have one word; a last column without a
-    neighbour is a cell of its own.
+    the left edge, column 0 first, through a chain of links of up to ``LINK_SUMS`` columns each.
+    With weights of 4 bits two columns are one :class:`~.pair_cell.PairCell` in each row, and have
+    one word; a last column without a neighbour is a cell of its own.
 
     Parameters
     ----------
@@ -78,8 +80,8 @@ class Array(wiring.Component):
         ``last``; the next column shows ``SHIFT_LATENCY`` cycles after a shift pulse.
     """
 
-    SHIFT_LATENCY = KeptRegister.LATENCY + 1
-    """From ``shift`` to another column at the edge: markers of the row, drain register."""
+    SHIFT_LATENCY = KeptRegister.LATENCY + DrainLink.LATENCY
+    """From ``shift`` to another column at the edge: register of the row's link, what it shows."""
 
     def __init__(self, *, rows: int, cols: int, sum_bits: int, weight_bits: int = 8,
                  target: str = "generic",
@@ -92,7 +94,7 @@ class Array(wiring.Component):
         self.rows, self.cols, self.sum_bits, self.target = rows, cols, sum_bits, target
         self.weight_bits = weight_bits
         self.bels = bels or {}
-        self.capture_latency = skew(rows - 1) + Cell.CAPTURE_LATENCY
+        self.capture_latency = skew(rows - 1) + Cell.SUM + DrainLink.LATENCY
         super().__init__({
             "x": In(data.ArrayLayout(signed(8), rows)),
             "w": In(word_layout(cols, weight_bits)),
@@ -125,27 +127,40 @@ class Array(wiring.Component):
         first, capture = self.first, self.last
         for stage in range(Cell.FIRST - KeptRegister.LATENCY):
             first = kept(first, f"first_{stage}")
-        for stage in range(Cell.CAPTURE - KeptRegister.LATENCY):
+        for stage in range(Cell.SUM - KeptRegister.LATENCY):
             capture = kept(capture, f"last_{stage}")
+        links = [min(LINK_SUMS, self.cols - at) for at in range(0, self.cols, LINK_SUMS)]
+        m.submodules.order = order = ShiftOrder(links)
+        m.d.comb += [order.start.eq(capture), order.shift.eq(self.shift)]
         w = list(self.w)
         for r in range(self.rows):
             if r and r % STEP == 0:
                 first, capture = kept(Cat(first, capture), f"markers_{r}")
                 w = [handed_on(word, f"w_{r}_{c}") for c, word in enumerate(w)]
-            x, markers = self.x[r], Cat(first, capture, capture | self.shift)
-            left = None
+            x, markers, before = self.x[r], Cat(first, capture), None
+            columns = []            # total, and when it is captured: a cycle before, and then
             for c, word in enumerate(w):
                 m.submodules[f"cell_{r}_{c}"] = cell = make_cell(r, c)
-                if c % STEP == 0:
+                if before is None or c % STEP == 0:
                     before, markers = markers, kept(markers, f"markers_{r}_{c}")
                     if c:
                         x = handed_on(x, f"x_{r}_{c}")
                 else:       # it steers all bits of an adder, so each cell has one of its own
                     markers = Cat(kept(before[:1], f"first_{r}_{c}"), markers[1:])
+                m.d.comb += [cell.x.eq(x), cell.w.eq(word), cell.first.eq(markers[0])]
+                columns += [(total, before[1], markers[1]) for total in cell.totals]
+            shown = self.edge[r]
+            for number, sums in enumerate(links):
+                own = columns[LINK_SUMS * number:][:sums]
+                m.submodules[f"link_{r}_{number}"] = link = DrainLink(
+                    sums=sums, sum_bits=self.sum_bits, end=number == len(links) - 1,
+                    target=self.target)
+                steer = kept(Cat(order.move[number] | own[0][1], order.take[number]),
+                             f"steer_{r}_{number}")
                 m.d.comb += [
-                    cell.x.eq(x), cell.w.eq(word),
-                    Cat(cell.first, cell.capture, cell.move).eq(markers),
-                    (self.edge[r] if left is None else left.drain_right).eq(cell.drained),
+                    *(into.eq(total) for into, (total, *_) in zip(link.totals, own, strict=True)),
+                    link.capture.eq(Cat(capture for *_, capture in own)),
+                    link.move.eq(steer[0]), link.take.eq(steer[1:]), shown.eq(link.shown),
                 ]
-                left = cell
+                shown = link.right
         return m

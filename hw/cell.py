@@ -1,8 +1,6 @@
 """One multiply-accumulate cell of the systolic array."""
-from itertools import pairwise
-
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.accumulator import Accumulator
@@ -10,11 +8,12 @@ from sparseloom.hw.multiplier import Multiplier
 
 
 class Cell(wiring.Component):
-    """Multiply, accumulate, keep the finished sum until it is drained.
+    """Multiply and accumulate.
 
     A dot product is the run of cycles from the one with the first operands to the one with the
     last; cycles outside a run are harmless, since ``first`` begins a new sum and nothing else is
-    kept. The finished sum moves into the drain register, so that the next run may follow at once.
+    kept. The finished sum is there for one cycle at least (:class:`~.drain_link.DrainLink` keeps
+    it), so that the next run may follow at once.
 
     Parameters
     ----------
@@ -33,14 +32,9 @@ class Cell(wiring.Component):
         Activation and weight.
     first : In(1)
         ``FIRST`` cycles after a run's first operands.
-    capture : In(1)
-        ``CAPTURE`` cycles after a run's last operands, together with ``move``.
-    move : In(1)
-        The drain register takes the sum with ``capture``, else ``drain_right``.
-    drain_right : In(signed(sum_bits))
-        The right neighbour's ``drained``.
-    drained : Out(signed(sum_bits))
-        Holds a sum from ``CAPTURE_LATENCY`` cycles after its last operands until moved or replaced.
+    totals : Out(ArrayLayout(signed(sum_bits), columns))
+        The sum of each column that the cell serves, left to right; with a run's last product
+        ``SUM`` cycles after its operands.
 
     Notes
     -----
@@ -52,11 +46,11 @@ class Cell(wiring.Component):
     FIRST = Multiplier.LATENCY
     """Cycles from operands to their product at the accumulator."""
 
-    CAPTURE = FIRST + Accumulator.LATENCY
+    SUM = FIRST + Accumulator.LATENCY
     """Cycles from operands to the sum with their product."""
 
-    CAPTURE_LATENCY = CAPTURE + 1
-    """Cycles from the last operands to the sum in ``drained``: product, accumulator, drain."""
+    COLUMNS = 1
+    """Columns of the array that a cell serves."""
 
     def __init__(self, *, sum_bits: int, weight_bits: int = 8, target: str = "generic",
                  bel: str | None = None):
@@ -69,20 +63,14 @@ class Cell(wiring.Component):
         self.bel = bel
         super().__init__({
             "x": In(signed(8)), "w": In(self._word_shape(weight_bits)),
-            "first": In(1), "capture": In(1), "move": In(1),
-            "drain_right": In(signed(sum_bits)),
-            "drained": Out(signed(sum_bits)),
+            "first": In(1),
+            "totals": Out(data.ArrayLayout(signed(sum_bits), self.COLUMNS)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        totals = self._totals(m)
-        chain = [Signal(signed(self.sum_bits), name=name, reset_less=True) for name in totals]
-        with m.If(self.move):       # the registers' clock enable, without logic in front
-            m.d.sync += [drained.eq(Mux(self.capture, total, right))
-                         for (drained, right), total in zip(
-                             pairwise([*chain, self.drain_right]), totals.values(), strict=True)]
-        m.d.comb += self.drained.eq(chain[0])
+        for total, found in zip(self.totals, self._totals(m), strict=True):
+            m.d.comb += total.eq(found)
         return m
 
     @staticmethod
@@ -91,7 +79,7 @@ class Cell(wiring.Component):
         return signed(weight_bits)
 
     def _totals(self, m):
-        """Sums by the name of their drain register, left to right."""
+        """Sums of the columns, left to right."""
         m.submodules.multiplier = multiplier = Multiplier(
             a_bits=8, b_bits=self.weight_bits, target=self.target, bel=self.bel)
         m.submodules.accumulator = accumulator = Accumulator(
@@ -100,4 +88,4 @@ class Cell(wiring.Component):
             multiplier.a.eq(self.x), multiplier.b.eq(self.w),
             accumulator.product.eq(multiplier.product), accumulator.first.eq(self.first),
         ]
-        return {"drained": accumulator.total}
+        return [accumulator.total]

@@ -14,8 +14,7 @@ class PairCell(Cell):
     since ``|w0 * x| <= 8 * 128`` stays within them; where it is negative it has borrowed one
     from the upper, so bit 11 is added to that again, as the carry into its accumulator.
 
-    Both sums land in the same cycle, and both drain registers move at once: the left one takes
-    the right one's sum, that one the next cell's. So a pair is two steps of the drain chain.
+    Both sums are there in the same cycle.
 
     Parameters
     ----------
@@ -31,8 +30,8 @@ class PairCell(Cell):
     x : In(signed(8))
     w : In(signed(9))
         ``16 * w1 + w0`` (:mod:`~.weight_word`), w0 of the left column; weights -8 to 7.
-    first, capture, move, drain_right, drained
-        As in :class:`~.cell.Cell`; ``drained`` is the left column's.
+    first, totals
+        As in :class:`~.cell.Cell`.
 
     Notes
     -----
@@ -40,6 +39,7 @@ class PairCell(Cell):
     """
 
     PRODUCT_BITS = 12
+    COLUMNS = 2
 
     def __init__(self, *, sum_bits: int, target: str = "generic", bel: str | None = None):
         super().__init__(sum_bits=sum_bits, weight_bits=4, target=target, bel=bel)
@@ -62,4 +62,4 @@ class PairCell(Cell):
             right.product.eq(multiplier.product[PAIR_SHIFT:].as_signed()),
             left.first.eq(self.first), right.first.eq(self.first),
         ]
-        return {"drained_left": left.total, "drained_right": right.total}
+        return [left.total, right.total]

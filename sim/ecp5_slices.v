@@ -24,6 +24,17 @@ module TRELLIS_FF #(
   always @(posedge CLK) Q <= LSR ? REGSET == "SET" : DI;
 endmodule
 
+// Look-up table of a slice (FPGA-DS-02012, slice: logic mode): the input pins are the number of a bit
+// of INIT, A the lowest. No latency.
+module LUT4 #(
+    parameter [15:0] INIT = 0
+) (
+    input A, B, C, D,
+    output Z
+);
+  assign Z = INIT[{D, C, B, A}];
+endmodule
+
 // Two bits of a carry chain (FPGA-DS-02012, ripple mode of a slice). Each bit has a look-up table
 // of four inputs, its sum without carry; where that is 0, the carry that leaves is what the
 // table's lower two inputs alone give. No latency.

@@ -4,6 +4,7 @@ import pytest
 
 from sparseloom.hw.array import Array, drain_spacing, skew, tile_spacing
 from sparseloom.hw.cell import Cell
+from sparseloom.hw.drain_link import DrainLink
 from tests.hw.bench import run
 
 GEOMETRIES = [(3, 5), (1, 1), (8, 4), (1, 6), (5, 1)]
@@ -62,13 +63,13 @@ def plan(rng, rows, cols, lengths, distance, shifts, total, weight_bits=8):
 def test_each_row_shows_its_sum_by_its_skew_and_holds_it(rows, cols, length, weight_bits):
     rng = np.random.default_rng(rows * 10 + cols + weight_bits)
     dut = Array(rows=rows, cols=cols, sum_bits=SUM_BITS, weight_bits=weight_bits)
-    assert dut.capture_latency == skew(rows - 1) + Cell.CAPTURE_LATENCY
+    assert dut.capture_latency == skew(rows - 1) + Cell.SUM + DrainLink.LATENCY
     schedule, (sums,), (last,) = plan(rng, rows, cols, [length], 0, [], length + rows + 40,
                                        weight_bits)
     assert np.all(sums[:, 0] != 0)
     edges = simulate(dut, schedule)
     for r in range(rows):
-        lands = last + Cell.CAPTURE_LATENCY + skew(r)
+        lands = last + Cell.SUM + DrainLink.LATENCY + skew(r)
         assert not edges[:lands, r].any(), f"row {r} came early"
         assert np.all(edges[lands:, r] == sums[r, 0]), f"row {r}"
 

@@ -5,11 +5,12 @@ import subprocess
 
 import pytest
 from amaranth.back import verilog
-from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw.accumulator import Accumulator
+from sparseloom.hw.drain_link import DrainLink
 from sparseloom.hw.generate import tidy
 from sparseloom.hw.kept_register import KeptRegister
 from sparseloom.hw.memory import SimpleDualPort, block_banks
@@ -48,6 +49,10 @@ class Twins(wiring.Component):
                 for target in Accumulator.BODIES]
         self.pairs["pair_cell"] = [PairCell(sum_bits=22, target=target)
                                    for target in Multiplier.BODIES]
+        for sums, end in ((3, False), (3, True), (2, False)):
+            self.pairs[f"drain_link_{sums}{'_end' * end}"] = [
+                DrainLink(sums=sums, sum_bits=22, end=end, target=target)
+                for target in DrainLink.BODIES]
         self.pairs["kept_register"] = [KeptRegister(5, target=target)
                                        for target in KeptRegister.BODIES]
         for depth, bits in MEMORIES:
@@ -77,16 +82,20 @@ class Twins(wiring.Component):
                 elif isinstance(part, PairCell):
                     m.d.comb += [
                         part.x.eq(noise), part.w.eq(noise[8:]), part.first.eq(noise[20:23] == 0),
-                        part.capture.eq(noise[23:26] == 0), part.move.eq(noise[26:28] == 0),
-                        part.drain_right.eq(noise[30:]),
                     ]
-                    outputs.append(part.drained)
+                    outputs.append(part.totals)
+                elif isinstance(part, DrainLink):
+                    m.d.comb += [
+                        part.totals.eq(noise), part.right.eq(self.noise), part.take.eq(noise[-2:]),
+                        part.move.eq(noise[-3]), part.capture.eq(noise[-7:-3]),
+                    ]
+                    outputs.append(part.shown)
                 elif isinstance(part, KeptRegister):
                     m.d.comb += part.i.eq(noise)
                     outputs.append(part.o)
                 else:
                     outputs.append(self.memory(m, part, noise))
-            generic, ecp5 = (Cat(output) for output in outputs)
+            generic, ecp5 = (Cat(Value.cast(output)) for output in outputs)
             m.d.comb += [self.differ[index].eq(generic != ecp5), self.alive[index].eq(ecp5 != 0)]
         return m
 
@@ -173,6 +182,7 @@ def test_bodies_are_equal(tmp_path):
 
 @pytest.mark.parametrize(("old", "new", "parts"), [
     ("if (OCEB) word_b_q <= word_b;", "word_b_q <= word_b;", {"memory"}),
+    ("assign Z = INIT[{D, C, B, A}];", "assign Z = INIT[{D, C, A, B}];", {"drain"}),
     ("product_q <= to_output;", "product_q <= to_output + 1;", {"multiplier", "wide", "pair"}),
 ])
 def test_a_wrong_model_shows(tmp_path, old, new, parts):

@@ -1,0 +1,58 @@
+"""What each link of the drain chains takes with each shift."""
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from sparseloom.hw.drain_link import Take
+
+
+class ShiftOrder(wiring.Component):
+    """One for all rows: a link gives its own sums first, and lets the next one move behind those.
+
+    Parameters
+    ----------
+    links : sequence of int
+        Sums of each link, left to right.
+
+    Members
+    -------
+    start : In(1)
+        A tile's sums land in the first row. Not with ``shift``.
+    shift : In(1)
+        Show the next column; two pulses at least two cycles apart, because they move right, a link
+        in a cycle, while sums move left.
+    move : Out(len(links))
+        Link n moves, n cycles after ``shift``.
+    take : Out(ArrayLayout(Take, len(links)))
+        What it takes; ``FIRST`` where it does not move.
+    """
+
+    def __init__(self, links: Sequence[int]):
+        self.links = tuple(links)
+        super().__init__({
+            "start": In(1), "shift": In(1), "move": Out(len(self.links)),
+            "take": Out(data.ArrayLayout(Take, len(self.links))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        start, shift = self.start, self.shift
+        for number, sums in enumerate(self.links):
+            given = Signal(sums, name=f"given_{number}", init=1)    # of its own sums, less one
+            takes = [Take.FIRST, Take.SECOND, Take.THIRD][1:sums]
+            if number < len(self.links) - 1:
+                takes.append(Take.RIGHT)
+            moves = shift & given[:len(takes)].any()
+            m.d.comb += self.move[number].eq(moves)
+            for at, take in enumerate(takes):
+                with m.If(shift & given[at]):
+                    m.d.comb += self.take[number].eq(take)
+            if sums > 1:
+                m.d.sync += given.eq(Mux(
+                    start, 1, Mux(shift, given << 1 | (given[-1] << sums - 1), given)))
+            passed, started = Signal(name=f"passed_{number}"), Signal(name=f"started_{number}")
+            m.d.sync += [passed.eq(shift & given[-1]), started.eq(start)]
+            start, shift = started, passed
+        return m
