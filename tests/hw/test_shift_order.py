@@ -13,8 +13,9 @@ def chains(links, shifts):
 
     Links as the array has them: each takes, a cycle behind its left neighbour, what it is told.
     """
-    dut, shown, edge = ShiftOrder(links), [None] * len(links), []
+    dut, edge = ShiftOrder(links), []
     firsts = [sum(links[:number]) for number in range(len(links))]
+    shown = list(firsts)
 
     async def drive(ctx):
         for _ in range(2):                      # the second tile as the first one
