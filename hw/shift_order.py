@@ -42,7 +42,8 @@ class ShiftOrder(wiring.Component):
         for number, sums in enumerate(self.links):
             given = Signal(sums, name=f"given_{number}", init=1)    # of its own sums, less one
             takes = [Take.FIRST, Take.SECOND, Take.THIRD][1:sums]
-            if number < len(self.links) - 1:
+            end = number == len(self.links) - 1
+            if not end:
                 takes.append(Take.RIGHT)
             moves = shift & given[:len(takes)].any()
             m.d.comb += self.move[number].eq(moves)
@@ -52,6 +53,8 @@ class ShiftOrder(wiring.Component):
             if sums > 1:
                 m.d.sync += given.eq(Mux(
                     start, 1, Mux(shift, given << 1 | (given[-1] << sums - 1), given)))
+            if end:
+                break
             passed, started = Signal(name=f"passed_{number}"), Signal(name=f"started_{number}")
             m.d.sync += [passed.eq(shift & given[-1]), started.eq(start)]
             start, shift = started, passed
