@@ -1,5 +1,5 @@
 """Loads a job's activations into one half of the activation buffer."""
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -87,6 +87,8 @@ class ActLoader(wiring.Component):
         last_group, last_block = groups_left[-1], Signal()
         beyond = Signal(range(-2 * cols, self.max_k))    # inputs behind the next block, less one
         next_left, next_single = Signal.like(left), Signal()
+        # What it begins with behind this block; below 0 behind the last one.
+        all_groups = Signal.like(groups_left, reset_less=True)
         at, next_group = Signal(range(self.half_words)), Signal(range(self.half_words))
         next_block = Signal(range(self.max_k + cols))
         group_behind = Signal.like(at)                          # the second of the next block
@@ -98,6 +100,7 @@ class ActLoader(wiring.Component):
         m.d.sync += [
             next_left.eq(few), next_single.eq((few == 0) | (cols == 1)),
             group_behind.eq(next_block + job.inputs),
+            all_groups.eq((job.groups - 2) | last_block.replicate(len(groups_left)).as_signed()),
         ]
         with m.If(idle):
             m.d.sync += [end_of_block.eq(1), last_block.eq(0), next_block.eq(0),
@@ -105,15 +108,10 @@ class ActLoader(wiring.Component):
         with m.Elif(step):
             m.d.sync += [left.eq(left - 1), end_of_block.eq(left == 1), at.eq(at + 1)]
             with m.If(end_of_block):
-                # One sum for both: less two, or one. Below 0 behind the last block.
-                over = last_block.replicate(len(job.groups))
-                groups = Mux(last_group, Cat(job.groups | over, last_block).as_signed(),
-                             groups_left)
                 m.d.sync += [
                     left.eq(last_channel), end_of_block.eq(single),
                     at.eq(next_group), next_group.eq(next_group + job.inputs),
-                    groups_left.eq(groups + Cat(~last_group, Const(-1, len(groups_left) - 1)
-                                                ).as_signed()),
+                    groups_left.eq(Mux(last_group, all_groups, groups_left - 1)),
                 ]
                 with m.If(last_group):
                     m.d.sync += [

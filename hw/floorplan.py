@@ -39,9 +39,11 @@ def place(*, rows: int, cols: int, device: str) -> dict[tuple[int, int], str]:
     for bands in range(1, len(places) + 1):
         height = -(-rows // bands)
         if height * cols <= width:
-            # In the middle of the chip, and from the start of a group on.
+            # In the middle of the chip, from the start of a group on; a first group is left free
+            # if there is one, for the lanes' multipliers: sums leave at column 0.
             first_band = (len(places) - bands) // 2
-            start = (width - height * cols) // 2 // len(DSP_GROUP) * len(DSP_GROUP)
+            spare, group = width - height * cols, len(DSP_GROUP)
+            start = max(spare // 2, min(spare, group)) // group * group
             return {(row, col): places[first_band + row // height]
                     [start + col * height + row % height]
                     for row in range(rows) for col in range(cols)}

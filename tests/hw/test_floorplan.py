@@ -37,6 +37,15 @@ def test_neighbours_are_near():
             assert 0 < x - left[0] <= 11 and y == left[1]
 
 
+def test_places_are_left_where_sums_leave():
+    """Reference build: a lane's two multipliers are nearer to column 0 than column 1 is."""
+    columns = {int(re.findall(r"X(\d+)", bel)[0])
+               for bel in place(rows=12, cols=12, device="85k").values()}
+    free = [x for x in DEVICES["85k"].dsp_groups if x not in columns]
+    assert free == [DEVICES["85k"].dsp_groups[0]]
+    assert 0 < min(columns) - free[0] <= 9
+
+
 def test_refuses():
     with pytest.raises(InputError, match=r"floorplan of 12 x 14 cells: expected at most 156 "
                                          r"multipliers \(device 85k\), found 168"):
