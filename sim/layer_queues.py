@@ -331,13 +331,13 @@ class _Work:
             difference=first, stalls=played.stalls)
 
     def _problem(self, played: Played) -> str | None:
-        """What is wrong, results and cycles aside."""
+        """What is wrong, results and cycles aside; what the rest follows from comes first."""
+        if played.refused:
+            return f"the unit refused {played.refused} accesses to its registers"
         if played.error["cause"]:
             return f"the unit {reported(played.error['cause'])} in strip {played.error['strip']}"
         if not played.finished:
             return f"the unit did not finish: {played.counters}"
-        if played.refused:
-            return f"the unit refused {played.refused} accesses to its registers"
         if played.late_beats:
             return f"{played.late_beats} beats came after the last result"
         for stream, count in self.beats.items():

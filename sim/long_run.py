@@ -159,15 +159,17 @@ def _steps(number: int, queue: JobQueue) -> Iterator[str]:
     yield f"limit {min(queue.limit, MOST_CYCLES):x} 0"
     yield f"gaps {gaps} {queue.seed:x}"
     yield access("CONTROL", "write", counters_clear=1)
-    for job in queue.jobs[:queue.early]:
+    for place, job in enumerate(queue.jobs):
+        if place == queue.early:
+            yield f"sleep {queue.wait:x} 0"
+            yield f"play {number:x} {len(queue.jobs):x}"
         yield from describe(job)
-        yield access("JOB_PUSH", "write")
-    yield f"sleep {queue.wait:x} 0"
-    yield f"play {number:x} {len(queue.jobs):x}"
-    for job in queue.jobs[queue.early:]:
-        yield from describe(job)
+        # There is none while the job before is checked, a cycle for each of its token groups.
         yield f"until {TABLE['STATUS'].offset:x} {TABLE['STATUS'].field('queue_space').mask:x}"
         yield access("JOB_PUSH", "write")
+    if queue.early >= len(queue.jobs):
+        yield f"sleep {queue.wait:x} 0"
+        yield f"play {number:x} {len(queue.jobs):x}"
     yield "done 0 0"
     yield access("STATUS", "while", busy=1)
     yield "note 0 0"

@@ -49,6 +49,17 @@ def test_outputs_and_cycles():
     assert built == [1] and task.finished and task.description == "some layers"
 
 
+def test_jobs_of_many_groups_are_pushed_when_there_is_space():
+    """A job is checked a cycle for each of its groups, longer than it takes to write the next."""
+    rng = np.random.default_rng(8)
+    layers = [random_layer(rng, name=f"layer {number}", inputs=2, outputs=5)
+              for number in range(3)]
+    tokens = 50 * CONFIG.rows
+    run, = run_layer_queues({"all": [(layer, random_acts(rng, tokens, 2)) for layer in layers]},
+                            CONFIG)
+    assert run.jobs == 3 and run.problems() == []
+
+
 def test_a_wrong_output_is_counted_and_kept(monkeypatch):
     """The oracle is bent, since the unit cannot be."""
     queues = {"one": make_queues()["ffn2"]}
