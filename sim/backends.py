@@ -1,7 +1,7 @@
 """Where a model's matrix products are computed: layers and activations in, integers out."""
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ import numpy as np
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.host import Host
 from sparseloom.hw.job import Job, split_tokens
+from sparseloom.hw.serial_line import SerialLine
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import ideal_cycles
@@ -28,6 +29,10 @@ Work = Sequence[tuple[PackedLayer, np.ndarray]]
 class Backend(Protocol):
     """Computes layers."""
 
+    def check(self, layers: Mapping[str, PackedLayer]) -> None:
+        """Refuse a model's layers, before any runs, if it could not compute one; InputError."""
+        ...
+
     def run(self, work: Work) -> list[np.ndarray]:
         """What the unit answers for each layer: int8, or int32 of a raw layer, shape (M, N)."""
         ...
@@ -39,6 +44,9 @@ class Backend(Protocol):
 
 class OracleBackend:
     """The integer oracle, :func:`sparseloom.model.reference.linear`."""
+
+    def check(self, layers: Mapping[str, PackedLayer]) -> None:
+        """It computes every layer."""
 
     def run(self, work: Work) -> list[np.ndarray]:
         """As :class:`Backend` says."""
@@ -87,6 +95,10 @@ class RtlBackend:
             self.servers[weight_bits] = RtlServer(
                 replace(self.config, weight_bits=weight_bits), **self._options)
         return self.servers[weight_bits]
+
+    def check(self, layers: Mapping[str, PackedLayer]) -> None:
+        """As :class:`Backend` says: each layer's inputs fit the unit."""
+        _check_inputs(layers, self.config, "as the unit was built")
 
     def run(self, work: Work) -> list[np.ndarray]:
         """All layers as one queue of jobs, on the idle unit.
@@ -150,15 +162,48 @@ class RtlBackend:
 
 
 class BoardBackend:
-    """A unit on a board.
+    """A unit on a board, with weights of 8 bits.
+
+    Weights of 4 bits are also weights of 8 bits, so layers that have them are sent as such: the
+    same integers, twice the bytes.
 
     Parameters
     ----------
     host : Host
+    line : SerialLine, optional
+        To be closed with the backend; by default the line is the caller's.
     """
 
-    def __init__(self, host: Host):
-        self.host = host
+    def __init__(self, host: Host, line: SerialLine | None = None):
+        self.host, self._line = host, line
+        self._wide: weakref.WeakKeyDictionary[PackedLayer, PackedLayer] = (
+            weakref.WeakKeyDictionary())
+
+    @classmethod
+    def open(cls, port: str, *, baud: int = 1_000_000) -> "BoardBackend":
+        """The unit behind a serial port.
+
+        Raises
+        ------
+        InputError
+            If the port cannot be opened.
+        LinkError
+            If nobody answers there, or it is no unit of ours.
+        """
+        line = SerialLine(port, baud=baud)
+        try:
+            return cls(Host(line), line)
+        except BaseException:
+            line.close()
+            raise
+
+    def check(self, layers: Mapping[str, PackedLayer]) -> None:
+        """As :class:`Backend` says, by what the board's registers tell of its unit."""
+        if self.host.config.weight_bits != 8:
+            raise InputError(f"board, register GEOMETRY, weight_bits: expected 8, since keys and "
+                             f"values become weights of 8 bits, found "
+                             f"{self.host.config.weight_bits}")
+        _check_inputs(layers, self.host.config, "as the board's register MAX_K says")
 
     def run(self, work: Work) -> list[np.ndarray]:
         """As :class:`Backend` says, layer by layer.
@@ -168,10 +213,27 @@ class BoardBackend:
         InputError, UnitError, LinkError
             As of :meth:`~sparseloom.hw.host.Host.run_layer`.
         """
-        return [self.host.run_layer(layer, x) for layer, x in work]
+        return [self.host.run_layer(self._widened(layer), x) for layer, x in work]
+
+    def _widened(self, layer: PackedLayer) -> PackedLayer:
+        if layer.weight_bits == 8:
+            return layer
+        if layer not in self._wide:
+            self._wide[layer] = replace(layer, weight_bits=8)
+        return self._wide[layer]
 
     def close(self) -> None:
-        """The line is the caller's."""
+        """Give the line back, if it came with it."""
+        if self._line is not None:
+            self._line.close()
+
+
+def _check_inputs(layers: Mapping[str, PackedLayer], config: ArrayConfig, why: str) -> None:
+    """No layer has more inputs than a unit takes."""
+    for layer in layers.values():
+        if layer.in_features > config.max_k:
+            raise InputError(f"layer {layer.name}, inputs: expected at most max_k = "
+                             f"{config.max_k}, {why}, found {layer.in_features}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +275,10 @@ class ComparedBackend:
         self.backend = backend
         self.found = Comparison()
         self.names: set[str] = set()
+
+    def check(self, layers: Mapping[str, PackedLayer]) -> None:
+        """As the other."""
+        self.backend.check(layers)
 
     def run(self, work: Work) -> list[np.ndarray]:
         """As :class:`Backend` says.

@@ -237,11 +237,8 @@ def offload(
     if backend == "rtl":
         chosen = RtlBackend(config, stall=stall, seed=seed)
     elif port is not None:
-        from sparseloom.hw.host import Host
-        from sparseloom.hw.serial_line import SerialLine
-
-        host = Host(SerialLine(port, baud=baud))
-        chosen, config = BoardBackend(host), host.config
+        chosen = BoardBackend.open(port, baud=baud)
+        config = chosen.host.config
     log = Console(stderr=True)
     try:
         with progress_bars(log) as progress:

@@ -26,14 +26,14 @@ from sparseloom.model.integer_model import IntegerLinear, make_integer
 from sparseloom.model.layers import attention_layers, base_model, encoder_layers
 from sparseloom.model.packed.artefact import Artefact, read_artefact
 from sparseloom.model.tasks import Task
-from sparseloom.sim.backends import Backend, ComparedBackend, RtlBackend
+from sparseloom.sim.backends import Backend, BoardBackend, ComparedBackend, RtlBackend
 from sparseloom.sim.layer_queues import Difference
 
 BACKENDS = ("oracle", "rtl", "board")
 
 
 def offload(model: nn.Module, artefact: Artefact | str | Path, backend: Backend | str = "oracle",
-            ) -> nn.Module:
+            *, port: str | None = None, baud: int = 1_000_000) -> nn.Module:
     """Have a backend compute every matrix product of an encoder, in place.
 
     Softmax, LayerNorm, residuals, embeddings and head stay on the host in float32. The bits of a
@@ -47,9 +47,13 @@ def offload(model: nn.Module, artefact: Artefact | str | Path, backend: Backend 
         The packed layers, or their folder.
     backend : Backend or str
         ``oracle``: integers in PyTorch. ``rtl``: the generated Verilog of the reference build, with
-        memories large enough for the layers, in a process that lives as long as the model. Or a
-        backend, such as :class:`~.backends.RtlBackend` of a build of one's own or
-        :class:`~.backends.BoardBackend`, which is ``board``: it needs a host.
+        memories large enough for the layers, in a process that lives as long as the model.
+        ``board``: the unit of the board at ``port``. Or a backend, such as
+        :class:`~.backends.RtlBackend` of a build of one's own.
+    port : str, optional
+        Serial port of the board, for ``board`` alone.
+    baud : int
+        Of the port, as the bitstream was built.
 
     Returns
     -------
@@ -59,11 +63,21 @@ def offload(model: nn.Module, artefact: Artefact | str | Path, backend: Backend 
     Raises
     ------
     InputError
-        If the artefact is of another model, or attention's products cannot be taken to the unit.
+        If the artefact is of another model, attention's products cannot be taken to the unit, the
+        backend cannot compute a layer (as where a board's unit takes fewer inputs), or the port
+        cannot be opened.
+    LinkError
+        If nobody answers at the port.
     """
     if not isinstance(artefact, Artefact):
         artefact = read_artefact(artefact)
-    chosen = _backend_of(backend, artefact) if isinstance(backend, str) else backend
+    if (backend == "board") != (port is not None):
+        raise InputError(f"port: expected a board's serial port exactly for backend board, found "
+                         f"{port or 'none'} for "
+                         f"{backend if isinstance(backend, str) else type(backend).__name__}")
+    chosen = _backend_of(backend, artefact, port, baud) if isinstance(backend, str) else backend
+    if chosen is not None:
+        chosen.check(artefact.layers)
     base: Any = base_model(model)
     if not hasattr(base, "set_attn_implementation") or not attention_layers(encoder_layers(model)):
         raise InputError(f"attention: expected queries, keys and values of each encoder layer "
@@ -78,15 +92,14 @@ def offload(model: nn.Module, artefact: Artefact | str | Path, backend: Backend 
     return model
 
 
-def _backend_of(name: str, artefact: Artefact) -> Backend | None:
+def _backend_of(name: str, artefact: Artefact, port: str | None, baud: int) -> Backend | None:
     """A backend by its name; None is PyTorch."""
     if name == "oracle":
         return None
     if name == "rtl":
         return RtlBackend(config_for(artefact))
-    if name == "board":
-        raise InputError("backend board: expected a BoardBackend, which knows its host, found "
-                         "its name")
+    if name == "board" and port is not None:
+        return BoardBackend.open(port, baud=baud)
     raise InputError(f"backend: expected one of {', '.join(BACKENDS)}, found {name}")
 
 

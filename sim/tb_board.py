@@ -33,13 +33,18 @@ CAUSES = {name: code for code, (name, _) in spec.ERROR_CAUSES.items()}
 
 async def start(dut) -> tuple[SerialPins, dict[str, Case]]:
     """A board out of reset, and the cases."""
+    return await start_pins(dut), read_cases(Path.cwd())
+
+
+async def start_pins(dut) -> SerialPins:
+    """A board out of reset."""
     dut.button.value = 1
     Clock(dut.clk, CLOCK_NS, unit="ns").start()
     pins = SerialPins(dut, bit_ns=CLOCK_NS * int(os.environ["DIVISOR"]))
     await ClockCycles(dut.clk, 8)
     dut.button.value = 0
     await ClockCycles(dut.clk, 8)
-    return pins, read_cases(Path.cwd())
+    return pins
 
 
 async def within_limit(function, *arguments):

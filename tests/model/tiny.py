@@ -55,15 +55,15 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         sep_token="[SEP]", model_max_length=32, model_input_names=["input_ids", "attention_mask"])
 
 
-def tiny_model(kind: str = "bert", *, labels: int = 0, seed: int = 0,
-               act: str = "gelu") -> Any:
+def tiny_model(kind: str = "bert", *, labels: int = 0, seed: int = 0, act: str = "gelu",
+               hidden: int = HIDDEN, ffn: int = FFN, depth: int = LAYERS, heads: int = 4) -> Any:
     """A random encoder, with a classification head if ``labels`` is not 0."""
     torch.manual_seed(seed)
     size: dict[str, Any] = {"vocab_size": len(VOCABULARY), "pad_token_id": 0}
     if labels:
         size["num_labels"] = labels
     if kind == "distilbert":
-        config = DistilBertConfig(dim=HIDDEN, n_layers=LAYERS, n_heads=4, hidden_dim=FFN,
+        config = DistilBertConfig(dim=hidden, n_layers=depth, n_heads=heads, hidden_dim=ffn,
                                   max_position_embeddings=40, activation=act, **size)
         model = DistilBertForSequenceClassification if labels else DistilBertModel
     else:
@@ -72,8 +72,8 @@ def tiny_model(kind: str = "bert", *, labels: int = 0, seed: int = 0,
             "roberta": (RobertaConfig,
                         RobertaForSequenceClassification if labels else RobertaModel),
         }[kind]
-        config = config(hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
-                        intermediate_size=FFN, max_position_embeddings=40, hidden_act=act, **size)
+        config = config(hidden_size=hidden, num_hidden_layers=depth, num_attention_heads=heads,
+                        intermediate_size=ffn, max_position_embeddings=40, hidden_act=act, **size)
     made = model(config).eval()
     with torch.no_grad():  # as made, weights are so small that nothing depends on anything
         for parameter in made.parameters():
@@ -84,9 +84,9 @@ def tiny_model(kind: str = "bert", *, labels: int = 0, seed: int = 0,
     return made
 
 
-def tiny_checkpoint(folder: Path, kind: str = "bert", *, labels: int = 0, seed: int = 0) -> Path:
-    """A checkpoint folder with a tokenizer."""
-    tiny_model(kind, labels=labels, seed=seed).save_pretrained(folder)
+def tiny_checkpoint(folder: Path, kind: str = "bert", **settings: Any) -> Path:
+    """A checkpoint folder with a tokenizer; settings as of :func:`tiny_model`."""
+    tiny_model(kind, **settings).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 

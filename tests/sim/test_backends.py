@@ -1,12 +1,16 @@
 """Backends beside the oracle: RTL of two widths, and what is said of a wrong answer."""
+import os
+import tty
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from sparseloom.hw.errors import LinkError
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.layer import dense_layer
 from sparseloom.model.reference import linear
+from sparseloom.sim import backends
 from sparseloom.sim.backends import BoardBackend, ComparedBackend, OracleBackend, RtlBackend
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.layer_queues import Difference
@@ -104,15 +108,62 @@ def test_an_answer_of_another_shape():
         ComparedBackend(Short()).run(make_work())
 
 
+class StandIn:
+    """A board's host that answers what the oracle does, and takes weights of one width."""
+
+    def __init__(self, weight_bits=8):
+        self.config = replace(CONFIG, weight_bits=weight_bits)
+
+    def run_layer(self, layer, x):
+        assert layer.weight_bits == self.config.weight_bits
+        return linear(layer, x)
+
+
 def test_a_board_is_its_host():
-    class Host:
-        config = replace(CONFIG)
+    """Weights of 4 bits are sent as weights of 8."""
+    rng = np.random.default_rng(3)
+    nibbles = random_layer(rng, name="nibbles", inputs=20, outputs=9, weight_bits=4)
+    work = [*make_work(), (nibbles, random_acts(rng, 3, 20))]
+    backend = BoardBackend(StandIn())                     # pyright: ignore[reportArgumentType]
+    backend.check({layer.name: layer for layer, _ in work})
+    for _ in range(2):
+        found = backend.run(work)
+        assert len(found) == len(work)
+        for (layer, x), values in zip(work, found, strict=True):
+            assert np.array_equal(values, linear(layer, x))
+    assert nibbles.weight_bits == 4
+    backend.close()
 
-        def run_layer(self, layer, x):
-            return linear(layer, x)
 
-    work = make_work()
-    found = BoardBackend(Host()).run(work)                # pyright: ignore[reportArgumentType]
-    assert len(found) == len(work)
-    for values, one in zip(found, work, strict=True):
-        assert np.array_equal(values, linear(*one))
+def test_a_model_that_a_backend_cannot_compute():
+    wide = {"wide": random_layer(np.random.default_rng(1), name="wide", inputs=97, outputs=5)}
+    says = "layer wide, inputs: expected at most max_k = 96, as the {} found 97"
+    OracleBackend().check(wide)
+    with pytest.raises(InputError, match=says.format("unit was built,")):
+        ComparedBackend(RtlBackend(CONFIG)).check(wide)
+    board = BoardBackend(StandIn())                       # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=says.format("board's register MAX_K says,")):
+        board.check(wide)
+    board = BoardBackend(StandIn(weight_bits=4))          # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=r"register GEOMETRY, weight_bits: expected 8, .* found 4"):
+        board.check({})
+
+
+def test_a_board_that_is_opened_closes_its_line():
+    """Also where nobody answers."""
+    board, port = os.openpty()
+    tty.setraw(port)
+    closed = []
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backends.SerialLine, "close", lambda line: closed.append(line))
+            with pytest.raises(LinkError, match="link, hello: expected an answer within"):
+                BoardBackend.open(os.ttyname(port))
+            assert len(closed) == 1
+            patch.setattr(backends, "Host", lambda line: StandIn())
+            opened = BoardBackend.open(os.ttyname(port))
+            opened.close()
+            assert len(closed) == 2
+    finally:
+        os.close(board)
+        os.close(port)

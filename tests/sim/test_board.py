@@ -4,11 +4,14 @@ import pytest
 
 from sparseloom.hw.board import Board, board_verilog
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.model.config import QuantizeConfig
+from sparseloom.model.flow import quantize_checkpoint
 from sparseloom.sim import build
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.cases import write_cases
 from sparseloom.sim.run import replay_command, run_bench
 from tests.layers import random_acts, random_layer
+from tests.model.tiny import similarity_task, tiny_checkpoint
 
 DIVISOR = 8
 CONFIGS = {
@@ -35,14 +38,29 @@ def test_board(tmp_path, geometry):
         layer = random_layer(rng, name=name, **shape)
         cases.append((layer, random_acts(rng, tokens, layer.in_features)))
     write_cases(tmp_path, config, cases)
-    verilog = tmp_path / "board.v"
+    run_board(tmp_path, config, "sparseloom.sim.tb_board", tests=7)
+
+
+def run_board(folder, config, module, *, tests):
+    """All tests of a bench pass, on a board of this unit."""
+    verilog = folder / "board.v"
     verilog.write_text(board_verilog(Board(config, divisor=DIVISOR, data_bytes=128,
                                            stream_bytes=256, idle_cycles=2000)))
     simulator = build_simulator(verilog, bus_bytes=config.bus_bytes,
                                 bench=build.BENCH.with_name("board_bench.v"))
-    outcomes = run_bench(simulator, tmp_path, module="sparseloom.sim.tb_board",
-                         environment={"DIVISOR": str(DIVISOR)})
+    outcomes = run_bench(simulator, folder, module=module, environment={"DIVISOR": str(DIVISOR)})
     failures = {one.name: one.failure for one in outcomes if one.failure}
-    assert not failures, f"to run it again: {replay_command(tmp_path)}\n" + "\n".join(
+    assert not failures, f"to run it again: {replay_command(folder)}\n" + "\n".join(
         f"{name}: {failure}" for name, failure in failures.items())
-    assert len(outcomes) == 7
+    assert len(outcomes) == tests
+
+
+@pytest.mark.timeout(900)
+def test_whole_sentences(tmp_path):
+    """An encoder with every kind of layer, attention's products among them, on the board."""
+    for name, bits, ffn in (("bytes", 8, 16), ("nibbles", 4, 16), ("wide", 8, 80)):
+        made = tiny_checkpoint(tmp_path / "checkpoints" / name, hidden=8, ffn=ffn, depth=1,
+                               heads=2)
+        quantize_checkpoint(made, similarity_task(), tmp_path / name, p=8, q=8, evaluate=False,
+                            quantize=QuantizeConfig(weight_bits=bits))
+    run_board(tmp_path, CONFIGS["4x4"], "sparseloom.sim.tb_offload", tests=3)

@@ -177,14 +177,43 @@ def test_attention_that_cannot_be_taken(folder, monkeypatch):
 
 def test_what_cannot_be_offloaded(folder):
     artefact, model = read_artefact(folder), quantised()[0]
-    with pytest.raises(InputError, match="backend board: expected a BoardBackend"):
+    with pytest.raises(InputError, match=r"port: expected .* backend board, found none for board"):
         offload(model, artefact, "board")
+    for other, name in (("rtl", "rtl"), (OracleBackend(), "OracleBackend")):
+        with pytest.raises(InputError, match=f"backend board, found /dev/x for {name}"):
+            offload(model, artefact, other, port="/dev/x")
+    with pytest.raises(InputError, match="port /dev/nothing: expected a serial port, found: "):
+        offload(model, artefact, "board", port="/dev/nothing")
     with pytest.raises(InputError, match="backend: expected one of oracle, rtl, board, found gpu"):
         offload(model, artefact, "gpu")
     key = LAYER_NAMES["bert"][1]
     old = Artefact({**artefact.layers, key: replace(artefact.layers[key], output_zero_point=3)})
     with pytest.raises(InputError, match=rf"layer {key}, output_zero_point: expected 0"):
         offload(quantised()[0], old)
+
+
+def test_a_board_by_its_port(folder, monkeypatch):
+    """It is opened, asked whether the model fits, and computes every product."""
+    opened, ran = [], []
+
+    class Board(OracleBackend):
+        def check(self, layers):
+            opened.append(list(layers))
+
+        def run(self, work):
+            ran.extend(layer.name for layer, _ in work)
+            return super().run(work)
+
+    def open_board(port, *, baud):
+        opened.append((port, baud))
+        return Board()
+
+    monkeypatch.setattr("sparseloom.sim.offload.BoardBackend.open", open_board)
+    model, _, layers, encoder = quantised()
+    offload(model, Artefact(layers), "board", port="/dev/ttyUSB0", baud=500_000)
+    assert opened == [("/dev/ttyUSB0", 500_000), list(layers)]
+    hidden(model, encoder.batch(SENTENCES[:1]))
+    assert len(ran) == len(layers) + LAYERS * 2 * HEADS
 
 
 def test_build_and_items(folder):
