@@ -58,9 +58,9 @@ def run_board(folder, config, module, *, tests):
 @pytest.mark.timeout(900)
 def test_whole_sentences(tmp_path):
     """An encoder with every kind of layer, attention's products among them, on the board."""
-    for name, bits, ffn in (("bytes", 8, 16), ("nibbles", 4, 16), ("wide", 8, 80)):
+    for name, bits, ffn in (("nibbles", 4, 16), ("wide", 8, 80)):
         made = tiny_checkpoint(tmp_path / "checkpoints" / name, hidden=8, ffn=ffn, depth=1,
                                heads=2)
         quantize_checkpoint(made, similarity_task(), tmp_path / name, p=8, q=8, evaluate=False,
                             quantize=QuantizeConfig(weight_bits=bits))
-    run_board(tmp_path, CONFIGS["4x4"], "sparseloom.sim.tb_offload", tests=3)
+    run_board(tmp_path, CONFIGS["4x4"], "sparseloom.sim.tb_offload", tests=2)

@@ -9,6 +9,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from sparseloom.hw.job import split_tokens
+from sparseloom.model.config import QuantizeConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.flow import quantize_checkpoint
 from sparseloom.model.layers import base_model
@@ -114,6 +116,22 @@ def test_a_model_with_a_head(tmp_path, rtl):
                         tmp_path / "a", evaluate=False)
     run = run_offload(tmp_path / "a", rtl, name="rtl", count=1, max_tokens=5)
     assert run.exact and run.answer_values == 2 and run.sentences[0].tokens <= 5
+
+
+def test_weights_of_4_bits(tmp_path, rtl):
+    """Linear layers on a unit of 4 bits, attention's products on one of 8: keys stay bytes."""
+    quantize_checkpoint(tiny_checkpoint(tmp_path / "c", depth=1), similarity_task(),
+                        tmp_path / "a", evaluate=False, quantize=QuantizeConfig(weight_bits=4))
+    layers = read_artefact(tmp_path / "a").layers.values()
+    assert {layer.weight_bits for layer in layers} == {4}
+    assert max(int(abs(layer.weights).max()) for layer in layers) == 7
+    before = {bits: rtl.server(bits).jobs for bits in (8, 4)}
+    run = run_offload(tmp_path / "a", rtl, name="rtl", count=2)
+    assert run.exact and [one.mismatches for one in run.sentences] == [0, 0]
+    ran = {bits: rtl.server(bits).jobs - before[bits] for bits in (8, 4)}
+    jobs = sum(len(split_tokens(one.tokens, inputs=layer.in_features, config=CONFIG))
+               for one in run.sentences for layer in layers)
+    assert ran == {8: 2 * 2 * HEADS, 4: jobs}
 
 
 @pytest.mark.parametrize("bent", [
