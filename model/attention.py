@@ -23,15 +23,14 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.integer_matmul import integer_bmm
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.layer import PackedLayer, dense_layer
+from sparseloom.model.products import ATTENTION_PRODUCTS, Attention
+from sparseloom.model.reference import linear
 
 Work = Sequence[tuple[PackedLayer, np.ndarray]]
 """Layers, each with what enters it: int8, shape (M, K)."""
 
 Run = Callable[[Work], list[np.ndarray]]
 """What computes layers in place of PyTorch; answers int8, or int32 of a raw layer, shape (M, N)."""
-
-ATTENTION_PRODUCTS = ("scores", "context")
-"""What the names of the two products end with, a head's number behind."""
 
 LEVELS = 255
 """Of the exponentials: 0 to 255 in a byte."""
@@ -176,6 +175,42 @@ def float_sentence(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, 
     """What :meth:`UnitAttention.sentence` is near to, in float32."""
     weights = torch.softmax(torch.bmm(query, key.transpose(1, 2).contiguous()) * scaling, dim=-1)
     return torch.bmm(weights, value)
+
+
+def attention_work(attention: Attention, layers: Mapping[str, PackedLayer],
+                   acts: Mapping[str, np.ndarray]) -> dict[str, Work]:
+    """Attention's products of one sentence, as layers with what enters them.
+
+    Parameters
+    ----------
+    attention : Attention
+    layers : mapping of str to PackedLayer
+        Query, key and value among them.
+    acts : mapping of str to ndarray of int8, shape (tokens, K)
+        What enters these three.
+
+    Returns
+    -------
+    dict of str to Work
+        By the product's name, a layer for each head. Scores are scaled by d**-0.5.
+    """
+    heads, size, parts = attention.heads, attention.head_size, []
+    for name in (attention.query, attention.key, attention.value):
+        layer = layers[name]
+        real = (torch.from_numpy(linear(layer, acts[name])).float()
+                - layer.output_zero_point) * layer.output_scale
+        parts.append(real.reshape(-1, heads, size).transpose(0, 1).contiguous())
+    found: list[Work] = []
+
+    def run(work: Work) -> list[np.ndarray]:
+        found.append(work)
+        return [linear(layer, x) for layer, x in work]
+
+    query, key, value = parts
+    UnitAttention(attention.name, layers[attention.query], layers[attention.key],
+                  layers[attention.value], run).sentence(query, key, value, size**-0.5)
+    return {f"{attention.name}.{what}": work
+            for what, work in zip(ATTENTION_PRODUCTS, found, strict=True)}
 
 
 def attention_name(layers: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 
 from sparseloom.model import prune as pruning
 from sparseloom.model.arguments import training_arguments
+from sparseloom.model.attention import attention_name
 from sparseloom.model.bfloat16 import bfloat16_is_faster
 from sparseloom.model.budget import Geometry, model_cycles
 from sparseloom.model.card import scores_of
@@ -35,7 +36,7 @@ from sparseloom.model.folder import check_target
 from sparseloom.model.groups import check_blocks, surviving
 from sparseloom.model.heads import Head, head_of
 from sparseloom.model.integer_model import make_integer
-from sparseloom.model.layers import EncoderLinear, base_model, encoder_layers
+from sparseloom.model.layers import EncoderLinear, attention_layers, base_model, encoder_layers
 from sparseloom.model.masks import read_masks
 from sparseloom.model.observe import (
     activation_function,
@@ -45,6 +46,8 @@ from sparseloom.model.observe import (
 )
 from sparseloom.model.packed.artefact import artefact_path, read_artefact, stored_bits_per_weight
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import FIELD as ATTENTION
+from sparseloom.model.products import Attention
 from sparseloom.model.pruner import GroupPruner
 from sparseloom.model.qat import fake_quantize
 from sparseloom.model.quantize import quantize_linear
@@ -466,7 +469,7 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
         "structure": structure, "p": p, "q": q, "pad": pad,
         "compression": total / alive if alive else None, "densities": densities,
         "score": {**floats, **({"integer": result.scores} if result else {})},
-        "quantize": asdict(quantize)}
+        "quantize": asdict(quantize), ATTENTION: _attention_note(work)}
     if is_first_process():
         write_export(out_dir, checkpoint, task, layers, pruning=note, metadata=metadata,
                      masks=masks if note is not None else None)
@@ -478,6 +481,20 @@ def quantize_checkpoint(model_ref: str | Path, task: Task, out_dir: str | Path, 
         compression=total / alive if alive else float("inf"), densities=densities,
         stored_bits_per_weight=max(stored_bits_per_weight(layer) for layer in layers),
         qat_steps=quantize.qat_steps, seconds=time.perf_counter() - began, artefact=Path(out_dir))
+
+
+def _attention_note(work: _Work) -> list[dict[str, Any]]:
+    """Attention's products, for the metadata: of none, if they do not run on the unit."""
+    base: Any = base_model(work.model)
+    if not hasattr(base, "set_attn_implementation"):
+        return []
+    notes = []
+    for roles in attention_layers(work.linears).values():
+        names = {role: linear.name for role, linear in roles.items()}
+        heads = int(base.config.num_attention_heads)
+        notes.append(Attention(name=attention_name(names), heads=heads, **names,
+                               head_size=roles["key"].module.out_features // heads).as_dict())
+    return notes
 
 
 def _float_scores(ref: str | Path, pruned: Mapping[str, Any] | None, metric: str,

@@ -13,6 +13,7 @@ from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import read_artefact
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import check_weight_bits, strip_columns
+from sparseloom.model.products import Product, read_attention, with_products
 from sparseloom.sim.model import choose_layers, run_model
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.receipt.cli import receipt
@@ -158,28 +159,42 @@ def model(
         show_default=False, help="Keep the simulation's data in this folder.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run every encoder Linear on real activations and compare every output with the oracle.
+    """Run every matrix product on real activations and compare every output with the oracle.
 
-    Each layer runs by itself, at the simulator's own speed; its cycles are compared with the cycle
-    model's. A model with weights of 8 and of 4 bits runs on two units. Exit code 0 only if no
-    output and no cycle differs.
+    Each Linear layer of the encoder runs by itself, and all heads of each of attention's products
+    as a queue, as if the tokens were one sentence; at the simulator's own speed. Cycles are
+    compared with the cycle model's. A model with weights of 8 and of 4 bits runs on two units.
+    Exit code 0 only if no output and no cycle differs.
     """
     texts = _sentences(sentences)
-    layers = choose_layers(read_artefact(artefact).layers, patterns or [])
+    packed = read_artefact(artefact)
+    attention = read_attention(packed.metadata, packed.layers)
+    chosen = choose_layers(with_products(packed.layers, attention, tokens), patterns or [])
+    layers = {name: one for name, one in chosen.items() if isinstance(one, PackedLayer)}
     config = _config_for(
-        layers.values(), rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
+        chosen.values(), rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
         lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs)
     # Only now: this loads the model's libraries.
+    from sparseloom.model.attention import attention_work
     from sparseloom.model.capture import capture_layers
 
     log = Console(stderr=True)
-    _note_straddling(log, max(layers.values(), key=lambda one: straddle_cost(one, cols)), cols)
+    if layers:
+        _note_straddling(log, max(layers.values(), key=lambda one: straddle_cost(one, cols)), cols)
+    multiplied = [one for one in attention
+                  if any(product.name in chosen for product in one.products(tokens))]
+    wanted = dict.fromkeys([*layers, *(name for one in multiplied
+                                       for name in (one.query, one.key, one.value))])
     with progress_bars(log) as progress:
         task = progress.add_task("activations from the model", total=None)
-        acts = capture_layers(artefact, list(layers), tokens=tokens, sentences=texts)
+        acts = capture_layers(artefact, list(wanted), tokens=tokens, sentences=texts)
+        work = {name: queue for one in multiplied
+                for name, queue in attention_work(one, packed.layers, acts).items()}
         progress.remove_task(task)
-        run = run_model(layers, acts, config, stall=stall, seed=seed, folder=keep,
-                        progress=progress)
+        products = {name: (one, work[name]) for name, one in chosen.items()
+                    if isinstance(one, Product)}
+        run = run_model(layers, acts, config, products=products, stall=stall, seed=seed,
+                        folder=keep, progress=progress)
     if as_json:
         typer.echo(json.dumps({**run.as_dict(), "geometry": config.to_dict()}, indent=2))
     else:
@@ -375,7 +390,7 @@ def regress(
         raise typer.Exit(1)
 
 
-def _config_for(layers: Iterable[PackedLayer], *, max_k: int | None = None,
+def _config_for(layers: Iterable[PackedLayer | Product], *, max_k: int | None = None,
                 act_words: int | None = None, **others: Any) -> ArrayConfig:
     """A build that is large enough for the layers where the command says nothing else."""
     max_k = max_k or max(DEFAULTS.max_k, *(packed.in_features for packed in layers))

@@ -1,10 +1,10 @@
-"""Every encoder Linear of a model through the RTL on real activations, every output compared."""
+"""Every matrix product of an encoder through the RTL on real activations, every output compared."""
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich import box
@@ -15,8 +15,11 @@ from rich.table import Table
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.sim.layer_queues import QueueRun, run_layer_queues
+from sparseloom.model.products import Product
+from sparseloom.sim.layer_queues import LayerQueue, QueueRun, run_layer_queues
 from sparseloom.sim.report import common_prefix
+
+Layer = TypeVar("Layer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,8 @@ class ModelRun:
 
     Parameters
     ----------
-    layers : list of PackedLayer
+    layers : list of PackedLayer or Product
+        All heads of a product of attention are one queue.
     runs : list of QueueRun
         Of each layer.
     tokens : int
@@ -35,7 +39,7 @@ class ModelRun:
         its simulator.
     """
 
-    layers: list[PackedLayer]
+    layers: Sequence[PackedLayer | Product]
     runs: list[QueueRun]
     tokens: int
     seconds: float
@@ -47,12 +51,14 @@ class ModelRun:
         return not any(run.problems() for run in self.runs)
 
     def total(self) -> dict[str, float]:
-        """Sums over the layers."""
+        """Sums over the layers; the density is that of the weights, 1 where there are none."""
+        linears = [layer for layer in self.layers if isinstance(layer, PackedLayer)]
+        weights = sum(layer.out_features * layer.in_features for layer in linears)
         cycles = sum(run.cycles for run in self.runs)
         return {"cycles": cycles, "ideal_cycles": sum(run.ideal_cycles for run in self.runs),
                 "utilisation": sum(run.counters["active"] for run in self.runs) / cycles,
-                "density": sum(layer.surviving_weights for layer in self.layers)
-                / sum(layer.out_features * layer.in_features for layer in self.layers),
+                "density": sum(layer.surviving_weights for layer in linears) / weights
+                if weights else 1.0,
                 "outputs": sum(run.outputs for run in self.runs),
                 "mismatches": sum(run.mismatches for run in self.runs)}
 
@@ -62,7 +68,8 @@ class ModelRun:
                 "build_seconds": self.build_seconds,
                 "total": self.total(), "layers": [
                     {**run.as_dict(), "shape": [layer.out_features, layer.in_features],
-                     "density": layer.density, "weight_bits": layer.weight_bits}
+                     "density": layer.density, "weight_bits": layer.weight_bits,
+                     "heads": layer.heads if isinstance(layer, Product) else None}
                     for layer, run in zip(self.layers, self.runs, strict=True)]}
 
     def show(self, console: Console) -> None:
@@ -78,7 +85,8 @@ class ModelRun:
                           f"{of['utilisation']:.3f}", f"{of['outputs']:,}", f"{of['mismatches']:,}")
 
         for layer, run in zip(self.layers, self.runs, strict=True):
-            add(layer.name.removeprefix(prefix), f"{layer.out_features}×{layer.in_features}",
+            heads = f"{layer.heads} × " if isinstance(layer, Product) else ""
+            add(layer.name.removeprefix(prefix), f"{heads}{layer.out_features}×{layer.in_features}",
                 {"density": layer.density, "cycles": run.cycles, "utilisation": run.utilisation,
                  "outputs": run.outputs, "mismatches": run.mismatches})
         total = self.total()
@@ -94,8 +102,7 @@ class ModelRun:
                       f"{total['cycles'] / self.seconds:,.0f} cycles a second", highlight=False)
 
 
-def choose_layers(layers: Mapping[str, PackedLayer], patterns: Sequence[str],
-                  ) -> dict[str, PackedLayer]:
+def choose_layers(layers: Mapping[str, Layer], patterns: Sequence[str]) -> dict[str, Layer]:
     """Layers whose names match a shell pattern, in the model's order; all without a pattern.
 
     Raises
@@ -112,9 +119,10 @@ def choose_layers(layers: Mapping[str, PackedLayer], patterns: Sequence[str],
 
 
 def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
-              config: ArrayConfig, *, stall: float = 0.0, seed: int = 1,
-              folder: Path | None = None, cache: Path | None = None,
-              progress: Progress | None = None) -> ModelRun:
+              config: ArrayConfig, *,
+              products: Mapping[str, tuple[Product, LayerQueue]] | None = None,
+              stall: float = 0.0, seed: int = 1, folder: Path | None = None,
+              cache: Path | None = None, progress: Progress | None = None) -> ModelRun:
     """Run layers through the generated Verilog, each by itself on the idle unit.
 
     Parameters
@@ -125,6 +133,8 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
         Their activations.
     config : ArrayConfig
         The unit; where layers have weights of another width, a second one that has that.
+    products : mapping of str to (Product, LayerQueue), optional
+        Attention's, with the layers of the heads; they run behind the layers.
     folder : Path, optional
         Keep the simulations' data there, one folder for each width of weights.
     stall, seed, cache, progress
@@ -137,8 +147,11 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
     """
     found: dict[str, QueueRun] = {}
     seconds = build_seconds = 0.0
-    for weight_bits in sorted({layer.weight_bits for layer in layers.values()}, reverse=True):
-        queues = {name: [(layer, acts[name])] for name, layer in layers.items()
+    rows: dict[str, tuple[PackedLayer | Product, LayerQueue]] = {
+        **{name: (layer, [(layer, acts[name])]) for name, layer in layers.items()},
+        **(products or {})}
+    for weight_bits in sorted({layer.weight_bits for layer, _ in rows.values()}, reverse=True):
+        queues = {name: queue for name, (layer, queue) in rows.items()
                   if layer.weight_bits == weight_bits}
         task = None if progress is None else progress.add_task(
             "Verilog and its simulator, kept for the next run", total=None)
@@ -156,6 +169,7 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
         build_seconds += began[1] - began[0]
         seconds += time.perf_counter() - began[1]
         found |= zip(queues, runs, strict=True)
-    return ModelRun(layers=list(layers.values()), runs=[found[name] for name in layers],
-                    tokens=len(next(iter(acts.values()))), seconds=seconds,
+    return ModelRun(layers=[layer for layer, _ in rows.values()],
+                    runs=[found[name] for name in rows],
+                    tokens=len(next(iter(rows.values()))[1][0][1]), seconds=seconds,
                     build_seconds=build_seconds)

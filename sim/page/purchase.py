@@ -15,7 +15,7 @@ from sparseloom.sim.page.parts import (
     table,
 )
 from sparseloom.sim.receipt.receipt import Receipt
-from sparseloom.sim.receipt.table import model_rows, notes
+from sparseloom.sim.receipt.table import coverage, model_rows, notes
 from sparseloom.sim.report import common_prefix
 
 TITLE = "The receipt"
@@ -92,14 +92,15 @@ def receipt_section(receipt: Receipt) -> Section:
                           fixed(spent, 2), None, None])
     times = receipt.cpu
     layers = [[
-        layer.name, f"{layer.shape[0]}×{layer.shape[1]}", fixed(layer.density, 3),
+        layer.name, ("" if layer.heads is None else f"{layer.heads} × ")
+        + f"{layer.shape[0]}×{layer.shape[1]}", fixed(layer.density, 3),
         layer.pruned.ideal_cycles, layer.pruned.model_cycles, layer.pruned.measured_cycles,
         layer.dense.cycles, fixed(layer.speedup, 2, "×"), fixed(layer.share_of_ideal, 3),
         layer.pruned.weight_bytes, layer.dense.weight_bytes,
         sum(layer.pruned.words.values()), sum(layer.dense.words.values()),
         fixed(times and times.float32.get(layer.name), 3),
         fixed(times and times.int8.get(layer.name), 3)] for layer in receipt.layers]
-    sums = ["all", "", fixed(total["density"], 3), total["pruned"]["ideal_cycles"],
+    sums = ["all", "", fixed(total["mac_density"], 3), total["pruned"]["ideal_cycles"],
             total["pruned"]["model_cycles"], total["pruned"]["measured_cycles"],
             total["dense"]["cycles"], fixed(total["speedup"], 2, "×"),
             fixed(total["share_of_ideal"], 3), total["pruned"]["weight_bytes"],
@@ -111,8 +112,8 @@ def receipt_section(receipt: Receipt) -> Section:
         name="receipt", title=TITLE,
         figures={"receipt-share": share_figure(receipt), "receipt-layers": layer_figure(receipt)},
         body=(
-            paragraph(f"A sentence of {receipt.tokens} tokens through the encoder's Linear layers "
-                      f"on a {config.rows} × {config.cols} array, pruned beside dense.")
+            paragraph(f"A sentence of {receipt.tokens} tokens on a {config.rows} × {config.cols} "
+                      f"array, {coverage(receipt)}, pruned beside dense.")
             + chart("receipt-share", "each quantity of the pruned model in percent of the dense "
                                      "one", height=460)
             + table(["whole model", "pruned", "dense", "better by"], whole)

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from sparseloom.hw.config import BUS_BITS, ArrayConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import artefact_path, read_artefact
+from sparseloom.model.products import read_attention, with_products
 from sparseloom.sim.model import choose_layers
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.receipt.clock import Clock, find_clock, read_fits
@@ -43,7 +44,7 @@ def receipt_of(artefact: Path, *, patterns: Sequence[str] = (), measured: Sequen
     artefact : Path
         Its folder or file.
     patterns : sequence of str
-        Layers by shell patterns; all without one.
+        Layers and attention's products by shell patterns; all without one.
     measured : sequence of Path
         Reports of simulations, which decide tokens and unit.
     tokens, geometry : optional
@@ -65,14 +66,15 @@ def receipt_of(artefact: Path, *, patterns: Sequence[str] = (), measured: Sequen
         If a file is not what it should be, or they do not belong together.
     """
     found = read_artefact(artefact)
-    layers = choose_layers(found.layers, patterns)
-    seen = read_measured(measured, found.layers)
+    attention = read_attention(found.metadata, found.layers)
+    seen = read_measured(measured, found.layers, attention)
     asked: dict[str, Any] = {name: value for name, value in (geometry or {}).items()
                              if value is not None}
     if seen is None:
+        tokens = TOKENS if tokens is None else tokens
+        layers = choose_layers(with_products(found.layers, attention, tokens), patterns)
         max_k = max(ArrayConfig().max_k, *(layer.in_features for layer in layers.values()))
         config = ArrayConfig(max_k=max_k, act_words=max(ArrayConfig().act_words, max_k), **asked)
-        tokens = TOKENS if tokens is None else tokens
     else:
         config = seen.config
         for name, value, there in (("tokens", tokens, seen.tokens),
@@ -82,6 +84,7 @@ def receipt_of(artefact: Path, *, patterns: Sequence[str] = (), measured: Sequen
                 raise InputError(f"{name.replace('_', '-')}: expected {there}, as was measured, "
                                  f"found {value}")
         tokens = seen.tokens
+        layers = choose_layers(with_products(found.layers, attention, tokens), patterns)
     # The clock is that of the unit with the widest weights; any others are counted at it.
     config = replace(config, weight_bits=max(layer.weight_bits for layer in layers.values()))
     if clock_mhz is not None:

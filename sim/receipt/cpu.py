@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import Product
 
 REPEATS = 9
 """Runs of each layer, behind one to warm up; the median counts."""
@@ -27,7 +28,8 @@ class CpuTimes:
     float32, int8 : dict of str to float
         Milliseconds a layer: ``torch.nn.functional.linear``, and ``torch._int_mm``, the product
         of signed bytes alone, without requantisation. Pruned weights are zeros in place: PyTorch
-        multiplies them like others.
+        multiplies them like others. Of a product of attention ``torch.bmm``, and what the integer
+        model does, :func:`~sparseloom.model.integer_matmul.integer_bmm`.
     threads : int
         Of PyTorch.
     load : float
@@ -50,13 +52,13 @@ class CpuTimes:
                 "int8_ms": sum(self.int8.values())}
 
 
-def time_layers(layers: Iterable[PackedLayer], tokens: int, *, threads: int | None = None,
+def time_layers(layers: Iterable[PackedLayer | Product], tokens: int, *, threads: int | None = None,
                 repeats: int = REPEATS) -> CpuTimes:
-    """Time layers one after the other.
+    """Time layers one after the other, all heads of a product of attention at once.
 
     Parameters
     ----------
-    layers : iterable of PackedLayer
+    layers : iterable of PackedLayer or Product
     tokens : int
         M; activations are random, which no product here notices.
     threads : int, optional
@@ -66,7 +68,7 @@ def time_layers(layers: Iterable[PackedLayer], tokens: int, *, threads: int | No
     # Only now: it takes seconds to load.
     import torch
 
-    from sparseloom.model.integer_matmul import matmul_bytes
+    from sparseloom.model.integer_matmul import integer_bmm, matmul_bytes
 
     linear = torch.nn.functional.linear
     before = torch.get_num_threads()
@@ -78,6 +80,16 @@ def time_layers(layers: Iterable[PackedLayer], tokens: int, *, threads: int | No
     try:
         with torch.inference_mode():
             for layer in layers:
+                if isinstance(layer, Product):
+                    parts = [torch.from_numpy(draw.integers(
+                        -127, 128, (layer.heads, rows, layer.in_features)).astype(np.int8))
+                        for rows in (tokens, layer.out_features)]
+                    left, right = (part.float() for part in parts)
+                    floats[layer.name] = _median_ms(
+                        lambda a=left, b=right: torch.bmm(a, b.transpose(1, 2)), repeats)
+                    integers[layer.name] = _median_ms(
+                        lambda a=parts[0], b=parts[1]: integer_bmm(a, b), repeats)
+                    continue
                 dense = layer.dense_weight()
                 x = torch.from_numpy(
                     draw.integers(-128, 128, (tokens, layer.in_features)).astype(np.int8))

@@ -9,6 +9,7 @@ from typing import Any
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError, cut
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import Attention, Product, with_products
 from sparseloom.sim.receipt.clock import read_json
 
 
@@ -36,11 +37,12 @@ class Measured:
     mismatches: int = 0
 
 
-def read_measured(paths: Sequence[Path], layers: Mapping[str, PackedLayer]) -> Measured | None:
+def read_measured(paths: Sequence[Path], layers: Mapping[str, PackedLayer],
+                  attention: Sequence[Attention] = ()) -> Measured | None:
     """Read reports of ``sim layer``, ``sim model`` or the demo; None without a path.
 
     A layer whose density is the artefact's was measured as pruned; one with every weight is the
-    same layer unpruned.
+    same layer unpruned. Attention's products are dense, and measured as both.
 
     Raises
     ------
@@ -58,8 +60,9 @@ def read_measured(paths: Sequence[Path], layers: Mapping[str, PackedLayer]) -> M
             if (one.tokens, one.config) != (int(report["tokens"]), config):
                 raise InputError(f"measured {path}: expected {one.tokens} tokens and {one.config}, "
                                  f"as in the first file, found {report['tokens']} and {config}")
+            known = with_products(layers, attention, one.tokens)
             for row in rows:
-                _add(one, row, layers, path)
+                _add(one, row, known, path)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -70,8 +73,8 @@ def read_measured(paths: Sequence[Path], layers: Mapping[str, PackedLayer]) -> M
     return found
 
 
-def _add(one: Measured, row: Mapping[str, Any], layers: Mapping[str, PackedLayer], path: Path,
-         ) -> None:
+def _add(one: Measured, row: Mapping[str, Any], layers: Mapping[str, PackedLayer | Product],
+         path: Path) -> None:
     name, density = str(row["name"]), float(row["density"])
     layer = layers.get(name)
     shape = [layer.out_features, layer.in_features] if layer else None

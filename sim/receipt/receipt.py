@@ -7,31 +7,48 @@ from typing import Any
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import Product
 from sparseloom.sim.receipt.clock import Clock
 from sparseloom.sim.receipt.cpu import CpuTimes
 from sparseloom.sim.receipt.line import BAUD, LINE_BITS
 from sparseloom.sim.receipt.measured import Measured
-from sparseloom.sim.receipt.work import RULE, Work, dense_layer, layer_work, queue_cycles
+from sparseloom.sim.receipt.work import (
+    RULE,
+    Work,
+    dense_layer,
+    layer_work,
+    product_work,
+    queue_cycles,
+)
 
-COVERS = ("The Linear layers of the encoder alone: softmax, the products of attention, LayerNorm, "
+COVERS = ("Every matrix product of the encoder: its Linear layers, and attention's two products, "
+          "all heads of one as a queue, dense whatever was pruned. Softmax, LayerNorm, residuals, "
           "embeddings and the head run on the host and are not in these times.")
+LINEARS_ONLY = ("The Linear layers of the encoder alone: softmax, LayerNorm, embeddings and the "
+                "head run on the host and are not in these times; nor are attention's two "
+                "products, since the artefact does not say how many heads there are (quantise the "
+                "checkpoint again) or they were not asked for.")
+PARTS = {"linear": "Linear layers", "attention": "attention's products"}
+"""Of a receipt, and what people call them."""
 ASSUMES = ("Each of the three stream ports moves a beat in every cycle that the unit asks for one; "
            "activations of a layer start when the layer before has finished.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerReceipt:
-    """A layer as pruned beside itself with every weight.
+    """A layer as pruned beside itself with every weight; or a product of attention, always dense.
 
     Parameters
     ----------
     name : str
     shape : tuple of int
-        (out_features, in_features).
+        (out_features, in_features); of each head.
     density : float
         Surviving weights over all weights.
     weight_bits : int
     pruned, dense : Work
+    heads : int, optional
+        Of a product of attention; None of a Linear layer.
     """
 
     name: str
@@ -40,6 +57,12 @@ class LayerReceipt:
     weight_bits: int
     pruned: Work
     dense: Work
+    heads: int | None = None
+
+    @property
+    def part(self) -> str:
+        """Of ``PARTS``."""
+        return "linear" if self.heads is None else "attention"
 
     @property
     def speedup(self) -> float:
@@ -54,7 +77,7 @@ class LayerReceipt:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {"name": self.name, "shape": list(self.shape), "density": self.density,
-                "weight_bits": self.weight_bits, "speedup": self.speedup,
+                "heads": self.heads, "weight_bits": self.weight_bits, "speedup": self.speedup,
                 "share_of_ideal": self.share_of_ideal, "pruned": self.pruned.as_dict(),
                 "dense": self.dense.as_dict()}
 
@@ -97,14 +120,29 @@ class Receipt:
                 if any(work.measured_cycles not in (None, work.model_cycles)
                        for work in (layer.pruned, layer.dense))]
 
-    def total(self) -> dict[str, Any]:
-        """Sums over the layers, for each of pruned and dense, and their ratios."""
-        weights = sum(layer.shape[0] * layer.shape[1] for layer in self.layers)
-        density = sum(layer.density * layer.shape[0] * layer.shape[1]
-                      for layer in self.layers) / weights
+    def rows(self, part: str) -> list[LayerReceipt]:
+        """Layers of a part."""
+        return [layer for layer in self.layers if layer.part == part]
+
+    @property
+    def covers(self) -> str:
+        """What is counted and what is not."""
+        return COVERS if self.rows("attention") else LINEARS_ONLY
+
+    def total(self, part: str | None = None) -> dict[str, Any]:
+        """Sums over the layers, or those of a part, for each of pruned and dense, and ratios.
+
+        ``weights`` and ``density`` are of Linear layers, 0 and 1 where there is none;
+        ``mac_density`` is what is left of all multiplications, and its inverse the ideal speed-up.
+        """
+        rows = self.layers if part is None else self.rows(part)
+        sizes = [(layer.density, layer.shape[0] * layer.shape[1]) for layer in rows
+                 if layer.part == "linear"]
+        weights = sum(size for _, size in sizes)
+        density = sum(share * size for share, size in sizes) / weights if weights else 1.0
         found: dict[str, Any] = {"weights": weights, "density": density}
         for kind in ("pruned", "dense"):
-            works = [getattr(layer, kind) for layer in self.layers]
+            works = [getattr(layer, kind) for layer in rows]
             measured = [work.measured_cycles for work in works]
             found[kind] = {
                 **{name: sum(getattr(work, name) for work in works) for name in (
@@ -112,14 +150,15 @@ class Receipt:
                     "result_bytes", "macs", "mac_slots", "line_bytes")},
                 "measured_cycles": None if None in measured else sum(measured),
                 "measured_layers": sum(one is not None for one in measured),
-                "queue_cycles": self.queue[kind],
+                **({"queue_cycles": self.queue[kind]} if part is None else {}),
                 "words": {name: sum(work.words[name] for work in works)
                           for name in works[0].words},
                 "memory_words": sum(sum(work.words.values()) for work in works),
                 "counters": {name: sum(work.counters[name] for work in works)
                              for name in works[0].counters}}
         found["speedup"] = found["dense"]["cycles"] / found["pruned"]["cycles"]
-        found["share_of_ideal"] = found["speedup"] * density
+        found["mac_density"] = found["pruned"]["macs"] / found["dense"]["macs"]
+        found["share_of_ideal"] = found["speedup"] * found["mac_density"]
         return found
 
     def times(self) -> dict[str, dict[str, float]] | None:
@@ -156,16 +195,17 @@ class Receipt:
         """JSON-ready."""
         return {
             "model": self.model, "tokens": self.tokens, "geometry": self.config.to_dict(),
-            "covers": COVERS, "assumes": ASSUMES, "energy_rule": RULE,
+            "covers": self.covers, "assumes": ASSUMES, "energy_rule": RULE,
             "outputs": self.outputs, "mismatches": self.mismatches,
             "cycle_model_differs": self.model_differs(),
             "clock": self.clock and self.clock.as_dict(), "baud": self.baud,
             "total": self.total(), "times": self.times(),
+            "parts": {part: self.total(part) for part in PARTS if self.rows(part)},
             "cpu": self.cpu and self.cpu.as_dict(),
             "layers": [layer.as_dict() for layer in self.layers]}
 
 
-def make_receipt(model: str, layers: Mapping[str, PackedLayer], *, tokens: int,
+def make_receipt(model: str, layers: Mapping[str, PackedLayer | Product], *, tokens: int,
                  config: ArrayConfig, measured: Measured | None = None,
                  clock: Clock | None = None, baud: int = BAUD, cpu: CpuTimes | None = None,
                  done: Callable[[], object] = lambda: None) -> Receipt:
@@ -175,7 +215,8 @@ def make_receipt(model: str, layers: Mapping[str, PackedLayer], *, tokens: int,
     ----------
     model : str
         What the receipt calls it.
-    layers : mapping of str to PackedLayer
+    layers : mapping of str to PackedLayer or Product
+        Products are for as many tokens.
     tokens : int
         M of every layer.
     config : ArrayConfig
@@ -190,8 +231,17 @@ def make_receipt(model: str, layers: Mapping[str, PackedLayer], *, tokens: int,
     InputError
         If a layer does not fit the unit.
     """
-    found, whole = [], []
+    found: list[LayerReceipt] = []
+    whole: list[PackedLayer | Product] = []
     for name, layer in layers.items():
+        if isinstance(layer, Product):
+            work = product_work(layer, tokens, config, measured and measured.cycles.get(name))
+            whole.append(layer)
+            found.append(LayerReceipt(
+                name=name, shape=(layer.out_features, layer.in_features), density=layer.density,
+                weight_bits=layer.weight_bits, pruned=work, dense=work, heads=layer.heads))
+            done()
+            continue
         full = dense_layer(layer)
         whole.append(full)
         found.append(LayerReceipt(
@@ -202,7 +252,7 @@ def make_receipt(model: str, layers: Mapping[str, PackedLayer], *, tokens: int,
         done()
     return Receipt(
         model=model, tokens=tokens, config=config, layers=found,
-        queue={"pruned": queue_cycles(list(layers.values()), tokens, config),
+        queue={"pruned": queue_cycles(layers.values(), tokens, config),
                "dense": queue_cycles(whole, tokens, config)},
         clock=clock, baud=baud, cpu=cpu, outputs=measured.outputs if measured else 0,
         mismatches=measured.mismatches if measured else 0)

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from sparseloom.sim.receipt.clock import MAKE_FIT
-from sparseloom.sim.receipt.receipt import ASSUMES, COVERS, Receipt
+from sparseloom.sim.receipt.receipt import ASSUMES, PARTS, Receipt
 from sparseloom.sim.receipt.work import RULE
 from sparseloom.sim.report import common_prefix
 
@@ -22,12 +23,18 @@ def show(receipt: Receipt, console: Console) -> None:
         console = Console(file=console.file, width=WIDE)
     config = receipt.config
     console.print(f"{receipt.model}: a sentence of {receipt.tokens} tokens through the "
-                  f"{config.rows} × {config.cols} array, its encoder's Linear layers",
+                  f"{config.rows} × {config.cols} array, {coverage(receipt)}",
                   highlight=False, markup=False)
     console.print(_layers(receipt), markup=False)
     console.print(_model(receipt), markup=False)
     for line in notes(receipt):
         console.print(line, highlight=False, markup=False)
+
+
+def coverage(receipt: Receipt) -> str:
+    """What the receipt is of, in short."""
+    return ("every matrix product of its encoder" if receipt.rows("attention")
+            else "its encoder's Linear layers")
 
 
 def _layers(receipt: Receipt) -> Table:
@@ -45,16 +52,23 @@ def _layers(receipt: Receipt) -> Table:
             "–" if pruned.measured_cycles is None else f"{pruned.measured_cycles:,}",
             f"{dense.cycles:,}", f"{layer.speedup:.2f}×", f"{layer.share_of_ideal:.3f}",
             f"{pruned.weight_bytes / 1e3:,.1f}", f"{dense.weight_bytes / 1e3:,.1f}")
-    total = receipt.total()
-    pruned, dense = total["pruned"], total["dense"]
-    measured = pruned["measured_cycles"]
     table.add_section()
-    table.add_row("all", f"{total['density']:.3f}", f"{pruned['ideal_cycles']:,}",
-                  f"{pruned['model_cycles']:,}", "–" if measured is None else f"{measured:,}",
-                  f"{dense['cycles']:,}", f"{total['speedup']:.2f}×",
-                  f"{total['share_of_ideal']:.3f}", f"{pruned['weight_bytes'] / 1e3:,.1f}",
-                  f"{dense['weight_bytes'] / 1e3:,.1f}")
+    for name, total in part_totals(receipt):
+        pruned, dense = total["pruned"], total["dense"]
+        measured = pruned["measured_cycles"]
+        table.add_row(name, f"{total['mac_density']:.3f}", f"{pruned['ideal_cycles']:,}",
+                      f"{pruned['model_cycles']:,}", "–" if measured is None else f"{measured:,}",
+                      f"{dense['cycles']:,}", f"{total['speedup']:.2f}×",
+                      f"{total['share_of_ideal']:.3f}", f"{pruned['weight_bytes'] / 1e3:,.1f}",
+                      f"{dense['weight_bytes'] / 1e3:,.1f}")
     return table
+
+
+def part_totals(receipt: Receipt) -> list[tuple[str, dict[str, Any]]]:
+    """Sums by name: of each part, where there are two, and of all."""
+    parts = [part for part in PARTS if receipt.rows(part)]
+    return [*((PARTS[part], receipt.total(part)) for part in parts if len(parts) > 1),
+            ("all", receipt.total())]
 
 
 def model_rows(receipt: Receipt) -> Iterator[tuple[str, float, float, str, bool]]:
@@ -69,6 +83,11 @@ def model_rows(receipt: Receipt) -> Iterator[tuple[str, float, float, str, bool]
             ("MACs that the cells make", "mac_slots"),
             ("memory words read and written", "memory_words")):
         yield what, pruned[name], dense[name], ",.0f", True
+    if receipt.rows("attention") and receipt.rows("linear"):
+        for part, what in PARTS.items():
+            of = receipt.total(part)
+            yield (f"cycles, {what} alone", of["pruned"]["cycles"], of["dense"]["cycles"], ",.0f",
+                   True)
     if times is None:
         return
     for what, name, form, less in (
@@ -133,4 +152,8 @@ def notes(receipt: Receipt) -> list[str]:
             f"{cpu.threads} of {cpu.cores} cores, load {cpu.load:g}): float32 "
             f"{sum(cpu.float32.values()):.2f} ms, int8 products {sum(cpu.int8.values()):.2f} ms; "
             "zeros in place cost it what other weights do")
-    return [*lines, COVERS, RULE]
+    if receipt.rows("attention"):
+        lines.append("densities of sums are of multiplications: what is left of all of them, "
+                     f"attention's included, is {total['mac_density']:.3f}; of the weights "
+                     f"{total['density']:.3f}")
+    return [*lines, receipt.covers, RULE]

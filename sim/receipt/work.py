@@ -1,6 +1,11 @@
-"""What a layer makes the unit do: cycles, bytes on its ports, multiplications, memory words."""
+"""What a layer makes the unit do: cycles, bytes on its ports, multiplications, memory words.
+
+A product of attention is a queue of layers, one a head, that are made at run time; what they make
+the unit do depends on their shape alone.
+"""
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +22,9 @@ from sparseloom.model.packed.cycles import (
     predict,
 )
 from sparseloom.model.packed.layer import PackedLayer, pack_layer
+from sparseloom.model.packed.layer import dense_layer as run_time_layer
 from sparseloom.model.packed.stream import encode_weights, result_bytes
+from sparseloom.model.products import Product
 from sparseloom.sim.receipt.line import job_line_bytes
 
 RULE = (
@@ -33,7 +40,7 @@ RULE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One layer through the unit, by itself.
+    """One layer, or the heads of a product, through the unit, by itself.
 
     Parameters
     ----------
@@ -89,6 +96,12 @@ def dense_layer(layer: PackedLayer) -> PackedLayer:
            for what in ("scale", "zero_point")})
 
 
+def head_layer(product: Product) -> PackedLayer:
+    """The layer of a product's head, with keys or values that are nothing but ones."""
+    shape = (product.out_features, product.in_features)
+    return run_time_layer(product.name, np.ones(shape, np.int8), np.zeros(shape[0], np.int32))
+
+
 def layer_work(layer: PackedLayer, tokens: int, config: ArrayConfig,
                measured_cycles: int | None = None) -> Work:
     """Count a layer's work.
@@ -108,43 +121,69 @@ def layer_work(layer: PackedLayer, tokens: int, config: ArrayConfig,
     InputError
         If the layer does not fit the unit.
     """
+    return _work([layer], tokens, config, measured_cycles)
+
+
+def product_work(product: Product, tokens: int, config: ArrayConfig,
+                 measured_cycles: int | None = None) -> Work:
+    """Count the work of a product's heads, one queue on the idle unit.
+
+    Parameters are those of :func:`layer_work`.
+
+    Raises
+    ------
+    InputError
+        If a head does not fit the unit.
+    """
+    return _work([head_layer(product)] * product.heads, tokens, config, measured_cycles)
+
+
+def _work(layers: Sequence[PackedLayer], tokens: int, config: ArrayConfig,
+          measured_cycles: int | None) -> Work:
+    """Of a queue of equal layers: each is counted alike, the queue's cycles as one."""
+    layer, count = layers[0], len(layers)
     config = replace(config, weight_bits=layer.weight_bits)
     shape = UnitShape.of(config)
     sizes = split_tokens(tokens, inputs=layer.in_features, config=config)
     groups = [-(-size // config.rows) for size in sizes]
     whole = UnitJob.of(layer, tokens, shape)
-    found = predict(layer_jobs(whole, shape), shape)
+    jobs = layer_jobs(whole, shape)
+    found = predict(jobs * count, shape)
+    active = found.active // count
     stream = len(encode_weights(layer, cols=config.cols, block_inputs=config.block_inputs, tag=0,
                                 weight_bits=config.weight_bits))
-    acts = [layer.in_features * count * config.rows for count in groups]
+    acts = [layer.in_features * rows * config.rows for rows in groups]
     results = [result_bytes(tokens=size, outputs=layer.out_features, rows=config.rows,
                             raw=layer.raw) for size in sizes]
     columns = sum(max(kept, 1) for kept in whole.columns)
     words = layer.out_features * sum(groups) * (config.rows // config.post_lanes)
+    line = sum(job_line_bytes(weights=stream, acts=sent, results=got, bus_bytes=config.bus_bytes)
+               for sent, got in zip(acts, results, strict=True))
+    once = {"acts_written": layer.in_features * sum(groups), "acts_read": active,
+            "strips_written": columns * len(sizes), "strips_read": active,
+            "results_written": words, "results_read": words}
     return Work(
-        ideal_cycles=ideal_cycles(layer, rows=config.rows, cols=config.cols, tokens=tokens),
+        ideal_cycles=count * ideal_cycles(layer, rows=config.rows, cols=config.cols,
+                                          tokens=tokens),
         model_cycles=found.cycles, measured_cycles=measured_cycles,
         counters={cause: getattr(found, cause) for cause in CAUSES},
-        weight_bytes=stream * len(sizes), act_bytes=sum(acts), result_bytes=sum(results),
-        macs=layer.surviving_weights * tokens,
+        weight_bytes=count * stream * len(sizes), act_bytes=count * sum(acts),
+        result_bytes=count * sum(results), macs=count * layer.surviving_weights * tokens,
         mac_slots=found.active * config.rows * config.cols,
-        words={"acts_written": layer.in_features * sum(groups), "acts_read": found.active,
-               "strips_written": columns * len(sizes), "strips_read": found.active,
-               "results_written": words, "results_read": words},
-        line_bytes=sum(job_line_bytes(weights=stream, acts=sent, results=got,
-                                      bus_bytes=config.bus_bytes)
-                       for sent, got in zip(acts, results, strict=True)))
+        words={name: count * value for name, value in once.items()}, line_bytes=count * line)
 
 
-def queue_cycles(layers: list[PackedLayer], tokens: int, config: ArrayConfig) -> int:
+def queue_cycles(layers: Iterable[PackedLayer | Product], tokens: int, config: ArrayConfig) -> int:
     """What all layers add to a queue that never runs dry: cycles a sentence, by the cycle model.
 
     Layers with weights of different widths run on different units, one after the other.
     """
+    queue = [one for layer in layers for one in (
+        [head_layer(layer)] * layer.heads if isinstance(layer, Product) else [layer])]
     total = 0
-    for bits in sorted({layer.weight_bits for layer in layers}):
+    for bits in sorted({layer.weight_bits for layer in queue}):
         shape = UnitShape.of(replace(config, weight_bits=bits))
-        jobs = [job for layer in layers if layer.weight_bits == bits
+        jobs = [job for layer in queue if layer.weight_bits == bits
                 for job in layer_jobs(UnitJob.of(layer, tokens, shape), shape)]
         total += predict(jobs * 2, shape).ends[-1] - predict(jobs, shape).ends[-1]
     return total

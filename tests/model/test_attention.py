@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from sparseloom.model.attention import ATTENTION_PRODUCTS, UnitAttention, attend
+from sparseloom.model.attention import UnitAttention, attend, attention_work
 from sparseloom.model.errors import InputError
 from sparseloom.model.integer_model import make_integer
 from sparseloom.model.layers import base_model
 from sparseloom.model.packed.layer import pack_layer
+from sparseloom.model.products import ATTENTION_PRODUCTS, Attention
 from sparseloom.model.reference import linear
 
 from .test_integer_model import SENTENCES, quantised
@@ -140,3 +141,32 @@ def test_every_product_of_a_model(kind):
     products = [name for name in names if name not in packed]
     assert len(products) == LAYERS * len(SENTENCES) * 2 * 4
     assert {name.split(".")[-2] for name in products} == set(ATTENTION_PRODUCTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_of_tokens_are_those_of_the_model(kind):
+    """From what enters query, key and value alone: the layers and bytes that the model makes."""
+    model, _, packed, encoder = quantised(kind)
+    seen: list[tuple] = []
+
+    def run(work):
+        seen.extend(work)
+        return [linear(layer, x) for layer, x in work]
+
+    make_integer(model, packed, run)
+    with torch.inference_mode():
+        base_model(model)(**encoder.batch(SENTENCES[1:2]))
+    acts = {layer.name: x for layer, x in seen if layer.name in packed}
+    query, key, value = list(packed)[:3]
+    name = query.rpartition(".")[0]
+    found = attention_work(Attention(name=name, query=query, key=key, value=value, heads=4,
+                                     head_size=12), packed, acts)
+    assert list(found) == [f"{name}.{what}" for what in ATTENTION_PRODUCTS]
+    wanted = [(layer, x) for layer, x in seen if layer.name.startswith(f"{name}.")
+              and layer.name not in packed]
+    assert len(wanted) == 2 * 4
+    for (layer, x), (one, y) in zip([pair for work in found.values() for pair in work], wanted,
+                                    strict=True):
+        assert layer.name == one.name and np.array_equal(x, y)
+        assert np.array_equal(layer.dense_weight(), one.dense_weight())
+        assert np.array_equal(layer.bias, one.bias)

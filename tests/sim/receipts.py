@@ -6,6 +6,7 @@ import numpy as np
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.packed.cycles import UnitJob, UnitShape, layer_jobs, predict
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import Attention
 from sparseloom.sim.receipt.work import dense_layer
 from tests.layers import random_layer
 
@@ -20,6 +21,11 @@ def small_layers() -> dict[str, PackedLayer]:
     layers = (random_layer(rng, name="encoder.0.up", inputs=16, outputs=40, p=10, q=8, lut=True),
               random_layer(rng, name="encoder.0.down", inputs=40, outputs=20, p=5, q=8, raw=True))
     return {layer.name: layer for layer in layers}
+
+
+ATTENTION = Attention(name="encoder.0", query="encoder.0.up", key="encoder.0.up",
+                      value="encoder.0.down", heads=3, head_size=5)
+"""Of three heads, behind the layers above, which it takes for its own."""
 
 
 def cycles_of(layer: PackedLayer, tokens: int = TOKENS, config: ArrayConfig = CONFIG) -> int:

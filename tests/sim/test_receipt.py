@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sparseloom.model.flow import quantize_checkpoint
 from sparseloom.model.packed.artefact import write_artefact
+from sparseloom.model.products import with_products
+from sparseloom.sim import build
 from sparseloom.sim.receipt.clock import Clock
 from sparseloom.sim.receipt.cpu import CpuTimes
 from sparseloom.sim.receipt.measured import Measured
 from sparseloom.sim.receipt.receipt import make_receipt
 from sparseloom.sim.receipt.table import model_rows, show
 from tests.layers import random_layer
+from tests.model.tiny import similarity_task, tiny_checkpoint
 from tests.sim.receipts import (
+    ATTENTION,
     CONFIG,
     TOKENS,
     cycles_of,
@@ -24,9 +29,10 @@ from tests.sim.receipts import (
     small_layers,
     write,
 )
-from tests.sim.test_cli import call
+from tests.sim.test_cli import BUILD, call
 
 LAYERS = small_layers()
+ROWS = with_products(LAYERS, [ATTENTION], TOKENS)
 CLOCK = Clock(mhz=100.0, part="LFE5U-85F", seeds={"1": 100.0}, row="3x5", target="ecp5")
 TIMES = CpuTimes(float32={"a": 1.5, "b": 2.0}, int8={"a": 0.5, "b": 0.25}, threads=1, load=0.5,
                  cores=2, processor="a processor", torch="9.9")
@@ -78,6 +84,48 @@ def test_times_by_hand():
         moved = sum(total[kind][f"{name}_bytes"] for name in ("weight", "act", "result"))
         assert one["stream_megabytes_per_second"] == pytest.approx(moved / cycles * 100)
     assert receipt().times() is None
+
+
+def test_attention_is_dense_and_counts():
+    """Rows of density 1 behind the layers; sums of each part and of all."""
+    found = make_receipt("tiny", ROWS, tokens=TOKENS, config=CONFIG, clock=CLOCK,
+                         measured=measured())
+    linears, products = found.rows("linear"), found.rows("attention")
+    assert [layer.name for layer in found.layers] == [
+        *LAYERS, "encoder.0.scores", "encoder.0.context"]
+    assert [(layer.heads, layer.density, layer.speedup, layer.share_of_ideal)
+            for layer in products] == [(3, 1, 1, 1)] * 2
+    parts, total = found.as_dict()["parts"], found.total()
+    assert parts["linear"]["pruned"]["cycles"] == receipt(measured=measured()).total()[
+        "pruned"]["cycles"]
+    for kind in ("pruned", "dense"):
+        for name in ("cycles", "macs", "weight_bytes", "line_bytes", "memory_words"):
+            assert total[kind][name] == sum(part[kind][name] for part in parts.values())
+        assert parts["attention"][kind]["macs"] == 2 * 3 * 5 * TOKENS * TOKENS
+        assert total[kind]["queue_cycles"] > receipt().total()[kind]["queue_cycles"]
+    assert total["density"] == parts["linear"]["density"] == parts["linear"]["mac_density"]
+    assert total["density"] < total["mac_density"] < 1 == parts["attention"]["mac_density"]
+    assert 1 < total["speedup"] < parts["linear"]["speedup"]
+    assert total["share_of_ideal"] == pytest.approx(total["speedup"] * total["mac_density"])
+    times = found.times()
+    assert times is not None
+    assert times["pruned"]["latency_ms"] == pytest.approx(total["pruned"]["cycles"] / 100e6 * 1e3)
+    assert total["pruned"]["measured_layers"] == 2 and total["pruned"]["measured_cycles"] is None
+    text = shown(found)
+    assert f"{total['mac_density']:.3f}; of the weights {total['density']:.3f}" in text
+    assert "every matrix product of its encoder" in text and "the head run on the host" in text
+    what = {row[0]: row[1:3] for row in model_rows(found)}
+    assert what["cycles, attention's products alone"] == (
+        parts["attention"]["pruned"]["cycles"],) * 2
+    assert linears and "quantise the checkpoint again" in shown(receipt())
+
+
+def test_attention_alone():
+    found = make_receipt("tiny", {name: row for name, row in ROWS.items() if name not in LAYERS},
+                         tokens=TOKENS, config=CONFIG)
+    total = found.total()
+    assert (total["weights"], total["density"], total["speedup"]) == (0, 1, 1)
+    assert list(found.as_dict()["parts"]) == ["attention"] and "all 1.000" in shown(found)
 
 
 def test_a_cycle_that_the_model_does_not_know():
@@ -174,3 +222,39 @@ def test_another_unit_than_measured(artefact, monkeypatch, capsys):
                            (["--tokens", 4], "tokens: expected 7, as was measured, found 4")):
         code, _, err = call(monkeypatch, capsys, artefact, "-m", report, *words, command="receipt")
         assert code == 2 and message in err
+
+
+def test_measured_in_rtl_with_attention(tmp_path, monkeypatch, capsys):
+    """A real encoder: 'sim model' measures its products too, and the receipt has all of it."""
+    monkeypatch.setattr(build, "LONG_RUN_FLAGS", build.COMPILER_FLAGS)
+    quantize_checkpoint(tiny_checkpoint(tmp_path / "c", hidden=16, ffn=24, depth=1, heads=2),
+                        similarity_task(), tmp_path / "a", p=8, q=8, evaluate=False)
+    code, out, err = call(monkeypatch, capsys, tmp_path / "a", "--tokens", 7, *BUILD, "--json",
+                          command="model")
+    assert code == 0, err
+    run = json.loads(out)
+    name = "encoder.layer.0.attention.self"
+    assert [(row["shape"], row["heads"], row["density"]) for row in run["layers"][6:]] == [
+        ([7, 8], 2, 1), ([8, 7], 2, 1)]
+    assert run["total"]["outputs"] == 7 * (5 * 16 + 24) + 2 * 7 * 7 + 7 * 16
+    report = write(tmp_path / "m.json", run)
+    code, out, err = call(monkeypatch, capsys, tmp_path / "a", "-m", report, "--json",
+                          command="receipt")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [row["name"] for row in found["layers"]][2:6] == [
+        f"{name}.value", f"{name}.scores", f"{name}.context",
+        "encoder.layer.0.attention.output.dense"]
+    for row in found["layers"]:
+        assert row["pruned"]["measured_cycles"] == row["pruned"]["model_cycles"] > 0
+    assert found["total"]["pruned"]["measured_cycles"] == run["total"]["cycles"]
+    assert found["outputs"] == run["total"]["outputs"] and not found["mismatches"]
+    run["layers"][6]["shape"] = [6, 8]
+    report = write(tmp_path / "m.json", run)
+    code, _, err = call(monkeypatch, capsys, tmp_path / "a", "-m", report, command="receipt")
+    assert code == 2
+    assert f"layer {name}.scores: expected a layer of the artefact, of shape [7, 8]" in err
+    code, out, err = call(monkeypatch, capsys, tmp_path / "a", "--tokens", 7, *BUILD, "--json",
+                          "-l", "*.context", command="model")
+    assert code == 0, err
+    assert [row["name"] for row in json.loads(out)["layers"]] == [f"{name}.context"]

@@ -5,7 +5,7 @@ import torch
 
 from sparseloom.model import integer_matmul
 from sparseloom.sim.receipt.cpu import processor_name, time_layers
-from tests.sim.receipts import TOKENS, small_layers
+from tests.sim.receipts import ATTENTION, TOKENS, small_layers
 
 
 def test_each_layer_is_run_both_ways(monkeypatch):
@@ -37,3 +37,22 @@ def test_each_layer_is_run_both_ways(monkeypatch):
     assert min(found.float32.values()) >= 20 > max(found.int8.values())
     assert found.as_dict()["float32_ms"] == sum(found.float32.values())
     assert found.processor == processor_name() != ""
+
+
+def test_heads_are_run_at_once(monkeypatch):
+    seen = []
+    for kind, name in ((torch, "bmm"), (integer_matmul, "integer_bmm")):
+        right = getattr(kind, name)
+
+        def product(a, b, right=right):
+            seen.append((a.dtype, tuple(a.shape), tuple(b.shape)))
+            return right(a, b)
+
+        monkeypatch.setattr(kind, name, product)
+    scores, context = ATTENTION.products(TOKENS)
+    found = time_layers([scores, context], TOKENS, threads=1, repeats=1)
+    assert list(found.float32) == list(found.int8) == [scores.name, context.name]
+    floats = [one for one in seen if one[0] == torch.float32]
+    assert floats[::2][0][1:] == ((3, TOKENS, 5), (3, 5, TOKENS)), floats
+    assert {one[1:] for one in seen if one[0] == torch.int8} == {
+        ((3, TOKENS, 5), (3, TOKENS, 5)), ((3, TOKENS, TOKENS), (3, 5, TOKENS))}

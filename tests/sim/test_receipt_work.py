@@ -5,11 +5,15 @@ import pytest
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.job import split_tokens
 from sparseloom.model.errors import InputError
+from sparseloom.model.packed.cycles import UnitJob, UnitShape, layer_jobs, predict
+from sparseloom.model.packed.layer import dense_layer as run_time_layer
 from sparseloom.model.packed.layer import pack_layer
 from sparseloom.model.packed.stream import encode_acts, encode_weights
-from sparseloom.sim.receipt.work import dense_layer, layer_work, queue_cycles
+from sparseloom.sim.receipt.work import dense_layer, layer_work, product_work, queue_cycles
 from tests.layers import random_layer
-from tests.sim.receipts import CONFIG, TOKENS, cycles_of, small_layers
+from tests.sim.receipts import ATTENTION, CONFIG, TOKENS, cycles_of, small_layers
+
+PRODUCTS = ATTENTION.products(TOKENS)
 
 
 def by_hand():
@@ -86,3 +90,21 @@ def test_a_layer_that_does_not_fit():
     layer = random_layer(np.random.default_rng(1), inputs=64, outputs=10, p=5, q=8)
     with pytest.raises(InputError, match="inputs: expected at most max_k = 48, found 64"):
         layer_work(layer, 3, CONFIG)
+
+
+@pytest.mark.parametrize("product", PRODUCTS, ids=lambda product: product.name)
+def test_a_product_is_a_queue_of_its_heads(product):
+    """Cycles of the queue; all else is a head's, as often as there are heads."""
+    head = run_time_layer("head", np.full((product.out_features, product.in_features), 3, np.int8),
+                          np.zeros(product.out_features, np.int32))
+    found, one = product_work(product, TOKENS, CONFIG), layer_work(head, TOKENS, CONFIG)
+    shape = UnitShape.of(CONFIG)
+    queue = predict(layer_jobs(UnitJob.of(head, TOKENS, shape), shape) * 3, shape)
+    assert found.model_cycles == queue.cycles and one.cycles < found.cycles < 3 * one.cycles
+    for name in ("ideal_cycles", "weight_bytes", "act_bytes", "result_bytes", "macs", "mac_slots",
+                 "line_bytes"):
+        assert getattr(found, name) == 3 * getattr(one, name), name
+    assert found.words == {name: 3 * count for name, count in one.words.items()}
+    assert found.macs == 3 * product.out_features * product.in_features * TOKENS
+    assert product_work(product, TOKENS, CONFIG, 9).cycles == 9
+    assert found.counters["active"] <= queue_cycles([product], TOKENS, CONFIG) < found.cycles
