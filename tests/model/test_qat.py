@@ -1,17 +1,22 @@
 """Fake-quantised layers against the integer ones, and what training through them does."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from sparseloom.model import qat
+from sparseloom.model.attention import UnitAttention
 from sparseloom.model.encode import Encoder
-from sparseloom.model.integer_model import ATTENTION, IntegerLinear, make_integer
+from sparseloom.model.integer_model import IntegerLinear, make_integer
 from sparseloom.model.layers import base_model, encoder_layers
 from sparseloom.model.observe import activation_function, value_ranges
-from sparseloom.model.qat import fake_quantize
+from sparseloom.model.qat import ATTENTION, SCALES, _OperandScales, fake_attend, fake_quantize
 from sparseloom.model.quantize import layer_scales, quantize_linear
+from tests.layers import random_layer
 
-from .tiny import KINDS, similarity_rows, tiny_model, tiny_tokenizer
+from .tiny import KINDS, LAYERS, similarity_rows, tiny_model, tiny_tokenizer
 
 ITEMS = [(text,) for row in similarity_rows(30, 1) for text in row.sentences]
 SENTENCES = [("a dog runs",), ("the old man sings slowly under a red tree",), ("cat",)]
@@ -83,13 +88,104 @@ def test_a_model_answers_what_its_integers_answer(kind):
         with fake_quantize(model, linears, ranges):
             found = model(**batch).last_hidden_state[real]
         make_integer(model, packed(model, linears, ranges))
-        for part in model.modules():                      # retraining leaves attention in floats
-            part._modules.pop(ATTENTION, None)
         wanted = model(**batch).last_hidden_state[real]
     # A half that rounds apart spreads over its sentence; the others are equal.
     assert (found - wanted).norm() < 0.8 * (exact - wanted).norm()
     apart, off = ((other - wanted).abs().amax(dim=1).min() for other in (found, exact))
     assert apart < 1e-3 < 1e-2 < off
+
+
+def attention(seed=3):
+    """Random queries, keys and values of two sentences, the second with padding, as rounded."""
+    rng, scales = np.random.default_rng(seed), {"query": (0.03, 9), "key": (0.025, 0),
+                                                "value": (0.04, 0)}
+    integers = {role: torch.from_numpy(rng.integers(-128, 128, (2, 3, 11, 8))) for role in scales}
+    real = {role: ((integers[role] - zero) * scale).float()
+            for role, (scale, zero) in scales.items()}
+    layers = {role: replace(random_layer(rng, name=role, inputs=4, outputs=24), output_scale=scale,
+                            output_zero_point=zero) for role, (scale, zero) in scales.items()}
+    module = nn.Module()
+    setattr(module, SCALES, _OperandScales(scales["key"][0], scales["value"][0]))
+    mask = torch.ones(2, 1, 11, 11, dtype=torch.bool)
+    mask[1, :, :, 7:] = False
+    unit = UnitAttention("a", layers["query"], layers["key"], layers["value"])
+    return module, real, unit, mask
+
+
+def ask(module, real, mask, **more):
+    answer, weights = fake_attend(module, real["query"], real["key"], real["value"], mask,
+                                  scaling=0.1, **more)
+    assert weights is None
+    return answer
+
+
+def floats_of(real, mask):
+    return nn.functional.scaled_dot_product_attention(
+        real["query"], real["key"], real["value"], attn_mask=mask, scale=0.1).transpose(1, 2)
+
+
+def test_attention_answers_what_its_integers_answer():
+    module, real, unit, mask = attention()
+    found, floats = ask(module, real, mask), floats_of(real, mask)
+    additive = torch.zeros(mask.shape).masked_fill(~mask, -1e9)
+    assert torch.equal(ask(module, real, additive), found)
+    assert found.shape == (2, 11, 3, 8)
+    for index, tokens in enumerate((11, 7)):
+        q, k, v = (part[index, :, :tokens] for part in real.values())
+        wanted = unit.sentence(q, k, v, scaling=0.1).transpose(0, 1)
+        got = found[index, :tokens]
+        # An exponential at a half may round either way; nearly none does.
+        assert torch.isclose(got, wanted, atol=1e-5, rtol=1e-5).float().mean() > 0.95
+        assert (got - wanted).abs().mean() < 0.1 * (floats[index, :tokens] - wanted).abs().mean()
+    first = {role: part[:1] for role, part in real.items()}
+    assert torch.equal(ask(module, first, None), found[:1])
+
+
+def test_attention_passes_gradients_on():
+    """Those of softmax, near enough; none for keys and values that are clamped."""
+    module, real, _, mask = attention()
+    found = {role: part.clone().requires_grad_() for role, part in real.items()}
+    wanted = {role: part.clone().requires_grad_() for role, part in real.items()}
+    direction = torch.randn(2, 11, 3, 8, generator=torch.Generator().manual_seed(1))
+    (ask(module, found, mask) * direction).sum().backward()
+    (floats_of(wanted, mask) * direction).sum().backward()
+    for role, scale in (("query", None), ("key", 0.025), ("value", 0.04)):
+        one, other = found[role].grad, wanted[role].grad
+        assert one is not None and other is not None and torch.isfinite(one).all()
+        clamped = torch.zeros_like(one, dtype=torch.bool)
+        if scale is not None:
+            clamped = real[role] < -127.5 * scale
+            assert clamped.any() and not one[clamped].any()
+            assert not one[1, :, 7:].any()                # of padding
+        assert (one - other)[~clamped].norm() < 0.05 * other.norm() > 0
+
+
+def test_attention_s_dropout():
+    module, real, _, mask = attention()
+    torch.manual_seed(1)
+    runs = torch.stack([ask(module, real, mask, dropout=0.3) for _ in range(300)])
+    wanted = ask(module, real, mask)
+    assert not torch.equal(runs[0], runs[1])
+    assert (runs.mean(dim=0) - wanted).abs().mean() < 0.2 * (runs[0] - wanted).abs().mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_goes_through_it_and_back(kind, monkeypatch, tmp_path):
+    """Once for each encoder layer; what is saved inside does not tell of it."""
+    model, linears, encoder, ranges = prepared(kind)
+    before, calls = model.config._attn_implementation, []
+    monkeypatch.setattr(qat, "fake_attend", lambda *args, **more: (
+        calls.append(more.get("dropout")), fake_attend(*args, **more))[1])
+    with fake_quantize(model, linears, ranges):
+        model.train()
+        model(**encoder.batch(SENTENCES))
+        assert calls == [0.1] * LAYERS
+        model.save_pretrained(tmp_path)
+    assert model.config._attn_implementation == before != ATTENTION
+    assert ATTENTION not in (tmp_path / "config.json").read_text()
+    assert not any(hasattr(part, SCALES) for part in model.modules())
+    model(**encoder.batch(SENTENCES))
+    assert len(calls) == LAYERS
 
 
 def test_outside_the_block_nothing_has_changed():
