@@ -98,6 +98,10 @@ class QueueRun:
         The first of them.
     stalls : dict of str to int
         Cycles in which the bench alone held up each port.
+    late_cycles : int
+        What it cost, by the cycle model, that the driver pushed jobs later than there was a place
+        for them: it writes four registers for each, which takes longer than the shortest jobs.
+        0 where the streams paused.
     replay : str, optional
         The command that simulates it again, where the data was kept.
     """
@@ -116,6 +120,7 @@ class QueueRun:
     mismatches: int
     difference: Difference | None = None
     stalls: dict[str, int] = field(default_factory=dict)
+    late_cycles: int = 0
     replay: str | None = None
 
     @property
@@ -140,7 +145,8 @@ class QueueRun:
             pairs["active by the cycle model"] = (self.counters["active"], free["active"])
             pairs["busy within the cycle model's bounds"] = (busy, min(max(busy, low), high))
         else:
-            pairs["cycles by the cycle model"] = (self.cycles, self.predicted_cycles)
+            pairs["cycles by the cycle model"] = (self.cycles,
+                                                  self.predicted_cycles + self.late_cycles)
             pairs |= {f"{name} by the cycle model": (self.counters[name], value)
                       for name, value in free.items()}
         found = [f"{what}: expected {expected}, found {value}"
@@ -318,12 +324,13 @@ class _Work:
         groups = -(-units[0].tokens // config.rows)
         # The unit is busy from the cycle after the queue took the first descriptor.
         early = played.first_act - (played.pushes[0] + timing.PUSH + 1)
+        soon, pushed = predict(units, shape), predict(units, shape, pushes=played.pushes)
         return QueueRun(
             name=self.name, layers=len(self.queue), jobs=len(self.jobs),
             cycles=played.end - played.first_act + 1, counters=played.counters,
             counted_cycles=played.counters["busy"] - early,
-            predicted_cycles=None if stalled else predict(units, shape).cycles,
-            predicted=predict(units, shape, pushes=played.pushes).counters(),
+            predicted_cycles=None if stalled else soon.cycles, predicted=pushed.counters(),
+            late_cycles=0 if stalled else pushed.cycles - soon.cycles,
             ideal_cycles=sum(ideal_cycles(layer, rows=config.rows, cols=config.cols,
                                           tokens=len(x)) for layer, _, x in self.jobs),
             load_cycles=-(-units[0].inputs * groups * config.rows // config.bus_bytes),

@@ -96,8 +96,11 @@ class ModelRun:
         predicted = [run for run in self.runs if run.predicted_cycles is not None]
         if predicted:
             equal = sum(run.predicted_cycles == run.cycles for run in predicted)
+            late = sum(run.late_cycles > 0 for run in predicted)
             console.print(f"cycle model, without simulation: equal to the RTL's cycles in {equal} "
-                          f"of {len(predicted)} layers", highlight=False)
+                          f"of {len(predicted)} layers"
+                          + (f"; in {late} the driver pushed later than it takes for granted"
+                             if late else ""), highlight=False)
         console.print(f"{self.tokens} tokens through each layer, {self.seconds:.1f} s, "
                       f"{total['cycles'] / self.seconds:,.0f} cycles a second", highlight=False)
 

@@ -25,6 +25,8 @@ class Measured:
         The unit that was simulated.
     cycles, dense_cycles : dict of str to int
         By layer, as pruned and with every weight.
+    late : dict of str to int
+        Cycles more than the cycle model's, by layer, that late pushes explain.
     outputs, mismatches : int
         Results compared with the integer oracle, and those that differ.
     """
@@ -33,6 +35,7 @@ class Measured:
     config: ArrayConfig
     cycles: dict[str, int] = field(default_factory=dict)
     dense_cycles: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
     outputs: int = 0
     mismatches: int = 0
 
@@ -90,6 +93,8 @@ def _add(one: Measured, row: Mapping[str, Any], layers: Mapping[str, PackedLayer
     elif not pruned:
         raise InputError(f"measured {path}, layer {cut(name)}: expected density "
                          f"{layer.density:.6f}, the artefact's, or 1, found {density:.6f}")
+    if isinstance(layer, Product):
+        one.late[name] = int(row.get("late_cycles", 0))
     one.outputs += int(row["outputs"]) + int(row.get("dense_outputs", 0))
     one.mismatches += int(row["mismatches"]) + int(row.get("dense_mismatches", 0))
     if "dense_cycles" in row:

@@ -117,7 +117,7 @@ class Receipt:
     def model_differs(self) -> list[str]:
         """Layers whose measured cycles are not the cycle model's."""
         return [layer.name for layer in self.layers
-                if any(work.measured_cycles not in (None, work.model_cycles)
+                if any(work.measured_cycles not in (None, work.model_cycles + work.late_cycles)
                        for work in (layer.pruned, layer.dense))]
 
     def rows(self, part: str) -> list[LayerReceipt]:
@@ -235,7 +235,8 @@ def make_receipt(model: str, layers: Mapping[str, PackedLayer | Product], *, tok
     whole: list[PackedLayer | Product] = []
     for name, layer in layers.items():
         if isinstance(layer, Product):
-            work = product_work(layer, tokens, config, measured and measured.cycles.get(name))
+            work = product_work(layer, tokens, config, measured and measured.cycles.get(name),
+                                measured.late.get(name, 0) if measured else 0)
             whole.append(layer)
             found.append(LayerReceipt(
                 name=name, shape=(layer.out_features, layer.in_features), density=layer.density,

@@ -50,6 +50,8 @@ class Work:
         First activation beat to last result beat, by the cycle model.
     measured_cycles : int, optional
         The same, counted in RTL.
+    late_cycles : int
+        How much more that should be, by the cycle model, for jobs that were pushed late there.
     counters : dict of str to int
         The cycle model's cycles by cause.
     weight_bytes, act_bytes, result_bytes : int
@@ -74,6 +76,7 @@ class Work:
     mac_slots: int
     words: dict[str, int]
     line_bytes: int
+    late_cycles: int = 0
 
     @property
     def cycles(self) -> int:
@@ -125,17 +128,18 @@ def layer_work(layer: PackedLayer, tokens: int, config: ArrayConfig,
 
 
 def product_work(product: Product, tokens: int, config: ArrayConfig,
-                 measured_cycles: int | None = None) -> Work:
+                 measured_cycles: int | None = None, late_cycles: int = 0) -> Work:
     """Count the work of a product's heads, one queue on the idle unit.
 
-    Parameters are those of :func:`layer_work`.
+    Parameters are those of :func:`layer_work`, and what :class:`Work` says.
 
     Raises
     ------
     InputError
         If a head does not fit the unit.
     """
-    return _work([head_layer(product)] * product.heads, tokens, config, measured_cycles)
+    return replace(_work([head_layer(product)] * product.heads, tokens, config, measured_cycles),
+                   late_cycles=late_cycles)
 
 
 def _work(layers: Sequence[PackedLayer], tokens: int, config: ArrayConfig,

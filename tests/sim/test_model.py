@@ -7,9 +7,13 @@ import pytest
 from rich.console import Console
 
 from sparseloom.model.errors import InputError
+from sparseloom.model.packed.layer import dense_layer
+from sparseloom.model.products import Attention
 from sparseloom.sim import build, layer_queues
 from sparseloom.sim import model as module
 from sparseloom.sim.model import choose_layers, run_model
+from sparseloom.sim.receipt.measured import Measured
+from sparseloom.sim.receipt.receipt import make_receipt
 from tests.layers import random_acts, random_layer
 from tests.sim.test_unit import CONFIGS
 
@@ -112,3 +116,38 @@ def test_a_pattern_that_matches_nothing():
     with pytest.raises(InputError, match=r"layers up: expected the pattern of a layer's name, "
                                          r"found none that matches among encoder\.0\.up, "):
         choose_layers(layers, ["*.up", "up"])
+
+
+@pytest.mark.parametrize(("tokens", "late"), [(1, True), (19, False)])
+def test_products_run_behind_the_layers(tokens, late):
+    """Heads of a token are shorter than the driver's writes; that is told, and no fault."""
+    rng = np.random.default_rng(3)
+    layers, acts = make_model()
+    one = choose_layers(layers, ["*.0.down"])
+    acts = {name: x[:tokens] for name, x in acts.items()}
+    attention = Attention(name="a", query="q", key="k", value="v", heads=4, head_size=12)
+    products = {product.name: (product, [(dense_layer(
+        f"{product.name}.{head}", rng.integers(-127, 128, (
+            product.out_features, product.in_features)).astype(np.int8),
+        np.zeros(product.out_features, np.int32)), random_acts(rng, tokens, product.in_features))
+        for head in range(4)]) for product in attention.products(tokens)}
+    run = run_model(one, acts, CONFIG, products=products)
+    assert run.exact and [row.name for row in run.runs] == ["encoder.0.down", "a.scores",
+                                                            "a.context"]
+    assert [row.outputs for row in run.runs[1:]] == [4 * tokens * tokens, 4 * tokens * 12]
+    scores = run.runs[1]
+    assert scores.predicted_cycles is not None
+    assert (scores.late_cycles > 0) == (scores.cycles > scores.predicted_cycles) == late
+    text = " ".join(shown(run).split())
+    assert f"4 × {tokens}×12" in text and ("pushed later" in text) == late
+    found = run.as_dict()
+    assert found["total"]["density"] == one["encoder.0.down"].density
+    assert [row["heads"] for row in found["layers"]] == [None, 4, 4]
+    seen = Measured(tokens=tokens, config=CONFIG, cycles={row.name: row.cycles for row in run.runs},
+                    late={row.name: row.late_cycles for row in run.runs})
+    rows = {**one, **{name: product for name, (product, _) in products.items()}}
+    receipt = make_receipt("tiny", rows, tokens=tokens, config=CONFIG, measured=seen)
+    assert receipt.model_differs() == []
+    seen.late.clear()
+    receipt = make_receipt("tiny", rows, tokens=tokens, config=CONFIG, measured=seen)
+    assert bool(receipt.model_differs()) == late
