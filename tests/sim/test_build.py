@@ -6,7 +6,7 @@ import pytest
 
 from sparseloom.model.errors import InputError
 from sparseloom.sim import build as module
-from sparseloom.sim.build import build_simulator, cache_folder, tool_environment
+from sparseloom.sim.build import build_simulator, cache_folder, tool_environment, unite
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.run import run_bench
 
@@ -52,12 +52,14 @@ def test_what_changes_the_simulator_changes_the_key(verilog, compiled, tmp_path,
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
     monkeypatch.setattr(module, "_versions", lambda: {"verilator": "9"})
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
+    monkeypatch.setattr(module, "UNITY_BYTES", 0)
+    folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
     verilog.write_text("module sparseloom; wire a; endmodule\n")
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache).folder)
     other = tmp_path / "other_bench.v"
     other.write_text("module bench; endmodule\n")
     folders.add(build_simulator(verilog, bus_bytes=8, cache=cache, bench=other).folder)
-    assert len(folders) == len(compiled) == 10
+    assert len(folders) == len(compiled) == 11
 
 
 def test_at_the_same_time(verilog, compiled, tmp_path):
@@ -88,6 +90,21 @@ def test_refused_verilog_names_the_log(verilog, tmp_path):
         build_simulator(verilog, bus_bytes=8, cache=tmp_path / "cache")
     log = Path(str(caught.value).rsplit(" ", 1)[1])
     assert "syntax error" in log.read_text()
+
+
+def test_a_small_simulator_is_one_file_and_a_large_one_is_not(tmp_path, monkeypatch):
+    for name in ("Vtop.cpp", "Vtop__Syms__Slow.cpp", "Vtop___024root__0.cpp"):
+        (tmp_path / name).write_text("int x;\n")
+    found = unite(tmp_path, tmp_path / "main.cpp")
+    assert found == ["VM_PARALLEL_BUILDS=0", "VM_USER_CLASSES="]
+    all_ = (tmp_path / "Vtop__ALL.cpp").read_text()
+    fast, slow = all_.split('#pragma GCC optimize ("O0")')
+    assert fast.count("#include") == 3 and f'"{tmp_path / "main.cpp"}"' in fast
+    assert slow.count("#include") == 1 and '"Vtop__Syms__Slow.cpp"' in slow
+    (tmp_path / "Vtop__ALL.cpp").unlink()
+    monkeypatch.setattr(module, "UNITY_BYTES", 20)
+    assert unite(tmp_path, tmp_path / "main.cpp") == []
+    assert not (tmp_path / "Vtop__ALL.cpp").exists()
 
 
 def test_no_verilog(tmp_path):
