@@ -69,7 +69,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def paired_bootstrap(metric: str, wanted: Sequence[float],
                      pairs: Sequence[tuple[Sequence[float], Sequence[float]]], *,
-                     resamples: int = RESAMPLES, seed: int = 0) -> dict[str, float | int]:
+                     resamples: int | None = None, seed: int = 0) -> dict[str, float | int]:
     """Interval of the difference between two models' scores on the same rows.
 
     Rows are drawn with replacement; the same draw serves both models and every seed, whose
@@ -84,6 +84,8 @@ def paired_bootstrap(metric: str, wanted: Sequence[float],
         Labels.
     pairs : sequence of pairs of sequences of float
         Predictions of the first and the second model, for each seed.
+    resamples : int, optional
+        :data:`RESAMPLES` by default.
 
     Returns
     -------
@@ -91,6 +93,7 @@ def paired_bootstrap(metric: str, wanted: Sequence[float],
         ``difference`` (first minus second, in points), ``low`` and ``high`` (its 95 % interval,
         percentiles of the resamples), ``seeds``.
     """
+    resamples = resamples or RESAMPLES
     labels = np.asarray(wanted, dtype=np.float64)
     models = [tuple(np.asarray(side, dtype=np.float64) for side in pair) for pair in pairs]
     random = np.random.default_rng(seed)
