@@ -108,7 +108,7 @@ lint: check $(READY)
 	$(BIN)/python -m basedpyright --pythonpath $(BIN)/python
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 $(READY)-docs: $(READY)
 	@echo "set-up: the packages that build the documentation"
