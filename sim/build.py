@@ -28,7 +28,7 @@ CACHE_VARIABLE = "SPARSELOOM_CACHE"
 VERILATOR_FLAGS = ("-O3", "-fno-merge-cond-motion", "--x-assign", "fast", "--x-initial", "fast",
                    "--no-timing", "--assert", "--no-assert-case", "-Wno-fatal", "-Wno-lint",
                    "-Wno-style", "--output-split", "20000")
-COMPILER_FLAGS = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+COMPILER_FLAGS = ("OPT_FAST=-Og", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 # Simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
 LONG_RUN_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 UNITY_BYTES = 4_000_000
