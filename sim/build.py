@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sparseloom.hw.tool import package_version
 from sparseloom.model.errors import InputError
@@ -109,7 +110,7 @@ def build_simulator(verilog: Path, *, bus_bytes: int, waves: bool = False,
     with _lock(cache, key):
         if (final / TOP).is_file():
             return Build(folder=final, waves=waves, cached=True)
-        runtime = _runtime_folder(cache, recipe)
+        runtime = _runtime_folder(cache, recipe, python)
         # The first build compiles the runtime for all; others wait for it, not compile it too.
         with (nullcontext() if runtime.is_dir() else _lock(cache, runtime.name),
               tempfile.TemporaryDirectory(dir=cache, prefix=f"part-{key}-") as part):
@@ -163,7 +164,7 @@ def _versions() -> dict[str, str]:
 
 def _recipe(verilog: Path, bus_bytes: int, waves: bool, bench: Path,
             verilator_flags: tuple[str, ...], flags: tuple[str, ...], python: bool,
-            main: Path) -> dict[str, object]:
+            main: Path) -> dict[str, Any]:
     """Everything that the executable depends on."""
     if not verilog.is_file():
         raise InputError(f"{verilog}: expected a Verilog file, found none")
@@ -194,9 +195,11 @@ def libraries_of(*files: Path) -> list[Path]:
     return [library for library in LIBRARIES if used(library)]
 
 
-def _runtime_folder(cache: Path, recipe: dict[str, object]) -> Path:
-    """Where Verilator's own runtime lies compiled, the same for every unit."""
-    parts = [recipe[name] for name in ("waves", "tools", "flags", "main")]
+def _runtime_folder(cache: Path, recipe: dict[str, Any], python: bool) -> Path:
+    """Where Verilator's own runtime lies compiled, the same for every unit and main program."""
+    # How the unit itself is optimised is nothing to the runtime.
+    flags = [flag for flag in recipe["flags"] if not flag.startswith(("OPT_FAST=", "OPT_SLOW="))]
+    parts = [recipe["waves"], recipe["tools"], flags, python]
     return cache / f"runtime-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
 
 
