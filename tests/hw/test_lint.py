@@ -55,7 +55,7 @@ def text():
     FOUR_BITS,
     ArrayConfig(rows=1, cols=1, max_k=1, act_words=1, bus_bits=32, queue_depth=1, weight_bits=4),
     ArrayConfig(rows=4, cols=2, max_k=1536, act_words=2000, bus_bits=128, block_inputs=32),
-    ArrayConfig(rows=8, cols=8, bus_bits=32, block_inputs=8, queue_depth=16),
+    ArrayConfig(rows=2, cols=2, bus_bits=32, block_inputs=8, queue_depth=16),
     ArrayConfig(),
 ], ids=lambda config: f"{config.rows}x{config.cols}")
 def test_clean_but_for_the_waivers(config, tmp_path):
