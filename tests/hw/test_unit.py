@@ -317,9 +317,8 @@ def test_a_damaged_table_is_told_and_cleared():
     job = Job(config, np.random.default_rng(4), tag=0x21, tokens=5, inputs=38, outputs=13,
               density=0.5, lut=True)
     table, *strips = split_packets(job.weights)
-    faults = {field: (HEADER_BYTES[field], HEADER_CAUSES.get(field, field)) for field in (
-        "version", "kind", "tag", "weight_bits", "inputs", "strip")}
-    faults |= {"blocks": (12, "count"), "entry": (16, "crc"),
+    faults = {field: (at, HEADER_CAUSES.get(field, field)) for field, at in HEADER_BYTES.items()}
+    faults |= {"columns": (10, "count"), "blocks": (12, "count"), "entry": (16, "crc"),
                "trailer": (len(table) - 16, "reserved")}
 
     async def drive(ctx):
