@@ -1,5 +1,6 @@
 """The systolic array: a grid of cells, the skew in front of it, the drain chains through it."""
 from collections.abc import Mapping
+from itertools import pairwise
 
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, wiring
@@ -130,7 +131,11 @@ class Array(wiring.Component):
         for stage in range(Cell.SUM - KeptRegister.LATENCY):
             capture = kept(capture, f"last_{stage}")
         links = [min(LINK_SUMS, self.cols - at) for at in range(0, self.cols, LINK_SUMS)]
-        m.submodules.order = order = ShiftOrder(links)
+        # When sums land in each link; its first column's word comes so late.
+        word_cols = 8 // self.weight_bits
+        lands = [skew(LINK_SUMS * number // word_cols) for number in range(len(links))]
+        behind = [min(1, at - before) for before, at in pairwise([0, *lands])]
+        m.submodules.order = order = ShiftOrder(links, behind)
         m.d.comb += [order.start.eq(capture), order.shift.eq(self.shift)]
         w = list(self.w)
         for r in range(self.rows):

@@ -15,22 +15,26 @@ class ShiftOrder(wiring.Component):
     ----------
     links : sequence of int
         Sums of each link, left to right.
+    behind : sequence of int
+        For each link, cycles (0 or 1) by which it moves behind the one before; 0 for the first. A
+        tile's last shift is one too many for all links but the first, so none may move later than
+        sums land in it.
 
     Members
     -------
     start : In(1)
         A tile's sums land in the first row. Not with ``shift``.
     shift : In(1)
-        Show the next column; two pulses at least two cycles apart, because they move right, a link
-        in a cycle, while sums move left.
+        Show the next column; two pulses at least two cycles apart, because they move right while
+        sums move left.
     move : Out(len(links))
-        Link n moves, n cycles after ``shift``.
+        A link moves, as many cycles after ``shift`` as ``behind`` says of it and those before.
     take : Out(ArrayLayout(Take, len(links)))
         What it takes; ``FIRST`` where it does not move.
     """
 
-    def __init__(self, links: Sequence[int]):
-        self.links = tuple(links)
+    def __init__(self, links: Sequence[int], behind: Sequence[int]):
+        self.links, self.behind = tuple(links), tuple(behind)
         super().__init__({
             "start": In(1), "shift": In(1), "move": Out(len(self.links)),
             "take": Out(data.ArrayLayout(Take, len(self.links))),
@@ -55,6 +59,9 @@ class ShiftOrder(wiring.Component):
                     start, 1, Mux(shift, given << 1 | (given[-1] << sums - 1), given)))
             if end:
                 break
+            if not self.behind[number + 1]:
+                shift = shift & given[-1]
+                continue
             passed, started = Signal(name=f"passed_{number}"), Signal(name=f"started_{number}")
             m.d.sync += [passed.eq(shift & given[-1]), started.eq(start)]
             start, shift = started, passed

@@ -95,7 +95,8 @@ def drained(rows, cols, lanes, distance, seed, weight_bits):
 
 
 @pytest.mark.parametrize(("rows", "cols", "lanes"), [
-    (3, 5, 3), (3, 5, 1), (1, 1, 1), (8, 4, 8), (8, 4, 2), (1, 6, 1), (5, 1, 1), (4, 2, 4)])
+    (3, 5, 3), (3, 5, 1), (1, 1, 1), (8, 4, 8), (8, 4, 2), (1, 6, 1), (5, 1, 1), (4, 2, 4),
+    (2, 8, 2), (1, 13, 1), (2, 24, 2)])
 @pytest.mark.parametrize("weight_bits", [8, 4])
 def test_tiles_at_their_least_distance_drain_whole(rows, cols, lanes, weight_bits):
     distance = tile_spacing(rows=rows, cols=cols, lanes=lanes)

@@ -8,12 +8,13 @@ from tests.hw.bench import run
 OWN = (Take.FIRST, Take.SECOND, Take.THIRD)
 
 
-def chains(links, shifts):
+def chains(links, shifts, behind=None):
     """Columns that the first link shows, before and behind each of so many shifts.
 
-    Links as the array has them: each takes, a cycle behind its left neighbour, what it is told.
+    Links as the array has them: each takes what it is told; all behind one another but for
+    ``behind``.
     """
-    dut, edge = ShiftOrder(links), []
+    dut, edge = ShiftOrder(links, behind or [number > 0 for number in range(len(links))]), []
     firsts = [sum(links[:number]) for number in range(len(links))]
     shown = list(firsts)
 
@@ -51,6 +52,10 @@ def chains(links, shifts):
 def test_columns_come_in_their_order(links):
     cols = sum(links)
     assert chains(links, cols - 1) == [list(range(cols))] * 2
+
+
+def test_links_may_move_at_once():
+    assert chains((3, 3, 3, 2), 10, behind=(0, 0, 1, 0)) == [list(range(11))] * 2
 
 
 def test_a_tile_of_fewer_channels_is_forgotten_by_the_next():
