@@ -132,7 +132,7 @@ class Array(wiring.Component):
             capture = kept(capture, f"last_{stage}")
         links = [min(LINK_SUMS, self.cols - at) for at in range(0, self.cols, LINK_SUMS)]
         # When sums land in each link; its first column's word comes so late.
-        word_cols = 8 // self.weight_bits
+        word_cols = (PairCell if self.weight_bits == 4 else Cell).COLUMNS
         lands = [skew(LINK_SUMS * number // word_cols) for number in range(len(links))]
         behind = [min(1, at - before) for before, at in pairwise([0, *lands])]
         m.submodules.order = order = ShiftOrder(links, behind)
@@ -142,11 +142,12 @@ class Array(wiring.Component):
             if r and r % STEP == 0:
                 first, capture = kept(Cat(first, capture), f"markers_{r}")
                 w = [handed_on(word, f"w_{r}_{c}") for c, word in enumerate(w)]
-            x, markers, before = self.x[r], Cat(first, capture), None
+            x = self.x[r]
+            before = markers = Cat(first, capture)
             columns = []            # total, and when it is captured: a cycle before, and then
             for c, word in enumerate(w):
                 m.submodules[f"cell_{r}_{c}"] = cell = make_cell(r, c)
-                if before is None or c % STEP == 0:
+                if c % STEP == 0:
                     before, markers = markers, kept(markers, f"markers_{r}_{c}")
                     if c:
                         x = handed_on(x, f"x_{r}_{c}")
