@@ -152,24 +152,23 @@ def _steps(number: int, queue: JobQueue) -> Iterator[str]:
     def access(name: str, step: str = "read", **fields: int) -> str:
         return f"{step} {TABLE[name].offset:x} {pack_fields(TABLE[name], **fields):x}"
 
-    def describe(job: Job) -> list[str]:
-        return [access(name, "write", **fields) for name, fields in job.writes()]
+    def push(job: Job) -> Iterator[str]:
+        for name, fields in job.writes():
+            yield access(name, "write", **fields)
+        # There is none while the job before is checked, a cycle for each of its token groups.
+        yield f"until {TABLE['STATUS'].offset:x} {TABLE['STATUS'].field('queue_space').mask:x}"
+        yield access("JOB_PUSH", "write")
 
     gaps = "".join(f"{queue.gaps[stream]:02x}" for stream in STREAMS)
     yield f"limit {min(queue.limit, MOST_CYCLES):x} 0"
     yield f"gaps {gaps} {queue.seed:x}"
     yield access("CONTROL", "write", counters_clear=1)
-    for place, job in enumerate(queue.jobs):
-        if place == queue.early:
-            yield f"sleep {queue.wait:x} 0"
-            yield f"play {number:x} {len(queue.jobs):x}"
-        yield from describe(job)
-        # There is none while the job before is checked, a cycle for each of its token groups.
-        yield f"until {TABLE['STATUS'].offset:x} {TABLE['STATUS'].field('queue_space').mask:x}"
-        yield access("JOB_PUSH", "write")
-    if queue.early >= len(queue.jobs):
-        yield f"sleep {queue.wait:x} 0"
-        yield f"play {number:x} {len(queue.jobs):x}"
+    for job in queue.jobs[:queue.early]:
+        yield from push(job)
+    yield f"sleep {queue.wait:x} 0"
+    yield f"play {number:x} {len(queue.jobs):x}"
+    for job in queue.jobs[queue.early:]:
+        yield from push(job)
     yield "done 0 0"
     yield access("STATUS", "while", busy=1)
     yield "note 0 0"
