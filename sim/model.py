@@ -125,7 +125,8 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
               config: ArrayConfig, *,
               products: Mapping[str, tuple[Product, LayerQueue]] | None = None,
               stall: float = 0.0, seed: int = 1, folder: Path | None = None,
-              cache: Path | None = None, progress: Progress | None = None) -> ModelRun:
+              cache: Path | None = None, long_run: bool = True,
+              progress: Progress | None = None) -> ModelRun:
     """Run layers through the generated Verilog, each by itself on the idle unit.
 
     Parameters
@@ -140,7 +141,7 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
         Attention's, with the layers of the heads; they run behind the layers.
     folder : Path, optional
         Keep the simulations' data there, one folder for each width of weights.
-    stall, seed, cache, progress
+    stall, seed, cache, long_run, progress
         As in :func:`~sparseloom.sim.layer_queues.run_layer_queues`.
 
     Raises
@@ -167,7 +168,7 @@ def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],
 
         runs = run_layer_queues(
             queues, replace(config, weight_bits=weight_bits), stall=stall, seed=seed,
-            folder=folder and folder / f"weights-{weight_bits}", cache=cache, long_run=True,
+            folder=folder and folder / f"weights-{weight_bits}", cache=cache, long_run=long_run,
             progress=progress, title=f"{len(queues)} layers in RTL", built=built)
         build_seconds += began[1] - began[0]
         seconds += time.perf_counter() - began[1]

@@ -154,6 +154,9 @@ class DemoReport:
     sentence : dict
         One validation sentence with every matrix product of the pruned encoder in RTL, as
         :meth:`sparseloom.sim.offload.OffloadRun.as_dict` has it; empty where none ran.
+    whole : dict
+        ``dense`` and ``pruned``: sums over every matrix product of the encoder, each by itself in
+        RTL, and by name what was wrong; empty where none ran.
     """
 
     task: str
@@ -170,11 +173,13 @@ class DemoReport:
     layers: list[LayerFigures]
     versions: dict[str, str]
     sentence: dict[str, Any] = field(default_factory=dict)
+    whole: dict[str, Any] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
-        """Every layer ran and was exact, and so was the sentence, if one ran."""
+        """Every layer ran and was exact, and so were encoder and sentence, if they ran."""
         return (bool(self.layers) and all(layer.exact for layer in self.layers)
+                and all(one["exact"] for one in self.whole.values())
                 and bool(self.sentence.get("exact", True)))
 
     def total(self) -> dict[str, float]:
@@ -239,6 +244,19 @@ class DemoReport:
             equal = sum(model == measured for model, measured in pairs)
             console.print(f"cycle model, without simulation: equal to the RTL's cycles in {equal} "
                           f"of {len(pairs)} runs", highlight=False)
+        if self.whole:
+            dense, pruned = self.whole["dense"], self.whole["pruned"]
+            wrong = {name: found for one in (dense, pruned)
+                     for name, found in one["problems"].items()}
+            console.print(
+                f"the whole encoder in RTL, {pruned['products']} layers and products of attention: "
+                f"{dense['cycles']:,} cycles unpruned, {pruned['cycles']:,} pruned, "
+                f"{dense['cycles'] / pruned['cycles']:.2f}×; "
+                f"{dense['outputs'] + pruned['outputs']:,} outputs "
+                + ("bit-exact, and every cycle the cycle model's" if not wrong else
+                   "NOT as they should be: " + "; ".join(
+                       f"{name}: {', '.join(found)}" for name, found in wrong.items())),
+                highlight=False, markup=False)
         if self.sentence:
             console.print(
                 f"one whole sentence in RTL, {self.sentence['products']} matrix products, "

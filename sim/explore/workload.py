@@ -234,6 +234,8 @@ class ArtefactWorkload:
     Parameters
     ----------
     folder : Path
+    name : str, optional
+        By default the folder's.
 
     Raises
     ------
@@ -244,8 +246,8 @@ class ArtefactWorkload:
     TOLERANCE = 0.01
     """Of compression: what the masks have, where a little more or less than that was asked for."""
 
-    def __init__(self, folder: Path):
-        self.name = folder.resolve().name
+    def __init__(self, folder: Path, name: str | None = None):
+        self.name = name or folder.resolve().name
         self._layers: list[PackedLayer] = list(read_artefact(folder).layers.values())
         self._checkpoint = CheckpointWorkload(folder)
         self._own = ModelMasks(kind="artefact", layers=tuple(

@@ -27,7 +27,8 @@ def report(
         "-o", "--out", help="The HTML file.")] = Path("build/report.html"),
     demo: Annotated[Path | None, typer.Option(
         show_default="report.json beside the artefact's folder, where it is",
-        help="The demo's report: scores, and cycles of an encoder layer.")] = None,
+        help="The demo's report: scores, and cycles of an encoder layer; without the option also "
+             "those of the whole encoder that are beside it.")] = None,
     measured: Annotated[list[Path] | None, typer.Option(
         "--measured", "-m", show_default="none",
         help="JSON of 'sim layer' or 'sim model', of the artefact or of the same model unpruned; "
@@ -39,7 +40,8 @@ def report(
         show_default=f"{FITS}, where it is",
         help="Fits: the bench's table or 'hw fit --json'.")] = None,
     explore: Annotated[Path | None, typer.Option(
-        show_default=f"{EXPLORE}, where it is", help="What 'explore --json' wrote.")] = None,
+        show_default=f"{EXPLORE}, or explore.json beside the artefact's folder, where it is",
+        help="What 'explore --json' wrote.")] = None,
     tokens: Annotated[int | None, typer.Option(
         min=1, max=65535, show_default="as measured, or 32", help="Tokens of a sentence.")] = None,
     cpu: Annotated[bool, typer.Option(
@@ -58,7 +60,8 @@ def report(
         ("scores", scores), ("fits", fit), ("explore", explore)) if value is not None}
     told = demo or usual.demo
     # What was measured anew need not be of the demo's tokens and unit.
-    sources = replace(usual, demo=told, measured=measured or ([told] if told else []), **asked)
+    cycles = measured or ([demo] if demo else usual.measured)
+    sources = replace(usual, demo=told, measured=cycles, **asked)
     log = Console(stderr=True)
     with progress_bars(log) as progress:
         absent = write_report(out, sources, cpu=cpu, threads=threads, tokens=tokens,

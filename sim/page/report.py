@@ -23,6 +23,8 @@ from sparseloom.sim.receipt.work import dense_layer
 ARTEFACT = Path("build/demo/pruned")
 SCORES = Path("bench/results/glue.json")
 EXPLORE = Path("build/explore.json")
+WHOLE = {"pruned": "model.json", "dense": "model-dense.json"}
+"""What the demo measured of the whole encoder, beside its ``report.json``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +58,15 @@ def default_sources(artefact: Path | None = None) -> Sources:
 
     if artefact is None and artefact_path(ARTEFACT).is_file():
         artefact = ARTEFACT
-    demo = None
+    demo, explore, measured = None, there(EXPLORE), []
     if artefact is not None:
-        folder = artefact if artefact.is_dir() else artefact.parent
-        demo = there(folder.resolve().parent / "report.json")
-    return Sources(artefact=artefact, demo=demo, measured=[demo] if demo else (),
-                   scores=there(SCORES), fits=there(FITS), explore=there(EXPLORE))
+        folder = (artefact if artefact.is_dir() else artefact.parent).resolve().parent
+        demo = there(folder / "report.json")
+        explore = explore or there(folder / EXPLORE.name)
+        if demo:
+            measured = [demo, *filter(None, (there(folder / name) for name in WHOLE.values()))]
+    return Sources(artefact=artefact, demo=demo, measured=measured, scores=there(SCORES),
+                   fits=there(FITS), explore=explore)
 
 
 def write_report(path: Path, sources: Sources, *, cpu: bool = False, threads: int | None = None,

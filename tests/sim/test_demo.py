@@ -13,6 +13,9 @@ from sparseloom.sim import demo as demo_module
 from sparseloom.sim.console import main
 from sparseloom.sim.demo import STEPS, DemoSettings
 from sparseloom.sim.layer import LayerRun
+from sparseloom.sim.layer_queues import QueueRun
+from sparseloom.sim.model import ModelRun
+from sparseloom.sim.page.report import WHOLE
 from tests.model.tiny import BERT_LAYER, FFN, HIDDEN, tiny_checkpoint, write_sts
 
 TOKENS = 5
@@ -51,6 +54,20 @@ def pretend(layer, x, config, *, progress=None) -> LayerRun:
                     tokens=len(x), jobs=1, seconds=0.0)
 
 
+def pretend_whole(artefact, acts, config, progress) -> ModelRun:
+    """The same of the whole encoder."""
+    runs = []
+    for name, layer in artefact.layers.items():
+        one, tokens = pretend(layer, acts[name], config), len(acts[name])
+        runs.append(QueueRun(
+            name=name, layers=1, jobs=1, cycles=one.cycles, counted_cycles=one.cycles,
+            counters={"busy": one.cycles, "active": one.cycles}, predicted_cycles=one.cycles,
+            predicted={"busy": one.cycles}, ideal_cycles=one.ideal_cycles, load_cycles=1,
+            outputs=one.outputs, mismatches=0))
+    return ModelRun(layers=list(artefact.layers.values()), runs=runs, tokens=tokens, seconds=1.0,
+                    build_seconds=1.0)
+
+
 def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
     out = tmp_path / "demo"
     code, shown, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 8, "--layer-index", 1,
@@ -78,6 +95,22 @@ def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
     assert sentence["exact"] and sentence["integers"] > 1000 and sentence["layers"] == 12
     assert sentence["products"] == 12 + 2 * 2 * 4 and sentence["answer_values"] == 1
     assert f"{sentence['integers']:,} integers compared with the oracle: bit-exact" in shown
+    whole = report["whole"]
+    files = {kind: json.loads((out / name).read_text()) for kind, name in WHOLE.items()}
+    # Four heads: two encoder layers of six Linear layers and two products.
+    linears = 2 * (4 * HIDDEN + FFN + HIDDEN)
+    products = 2 * (4 * TOKENS + HIDDEN)
+    for kind, found in files.items():
+        assert whole[kind]["products"] == len(found["layers"]) == 16
+        assert whole[kind]["outputs"] == TOKENS * (linears + products)
+        assert whole[kind]["exact"] and found["exact"] and not whole[kind]["problems"]
+        assert all(one["cycles"] == one["predicted_cycles"] + one["late_cycles"]
+                   for one in found["layers"])
+    assert whole["pruned"]["cycles"] < whole["dense"]["cycles"]
+    by_name = {one["name"]: one["cycles"] for one in files["pruned"]["layers"]}
+    assert all(by_name[layer["name"]] == layer["cycles"] for layer in report["layers"])
+    assert (f"{2 * whole['dense']['outputs']:,} outputs bit-exact, and every cycle the cycle "
+            "model's") in shown
     assert "speed-" in shown
     assert "NO" not in shown
     for file in ("pruned/sparseloom.safetensors", "pruned/config.json",
@@ -86,14 +119,19 @@ def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
     assert f"report: {out / 'report.json'}, and for people {out / 'report.html'}" in shown
     page = (out / "report.html").read_text()
     assert Path(inputs[1]).name in page and str(Path(inputs[1]).parent) not in page
-    compared = 2 * sum(layer["outputs"] for layer in report["layers"])
+    compared = 2 * (sum(layer["outputs"] for layer in report["layers"])
+                    + whole["dense"]["outputs"])
     assert f"<b>0 of {compared:,}</b><span>RTL outputs differ" in page
+    explored = json.loads((out / "explore.json").read_text())
+    assert explored["model"] == Path(inputs[1]).name and explored["front"]
+    assert "not in the page: Arrays and prunings" not in shown and 'id="front"' in page
 
 
 @pytest.fixture
 def no_simulator(monkeypatch):
     monkeypatch.setattr(demo_module, "run_layer", pretend)
     monkeypatch.setattr(demo_module, "run_sentence", lambda *_: {})
+    monkeypatch.setattr(demo_module, "run_whole", pretend_whole)
 
 
 def test_json_and_blocks(inputs, tmp_path, invoke, no_simulator):
@@ -122,6 +160,20 @@ def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, no_simulator,
     assert '<p class="warn">2 outputs of the RTL differ from the integer oracle.</p>' in page
 
 
+def test_a_wrong_cycle_of_the_encoder_fails_the_demo(inputs, tmp_path, invoke, no_simulator,
+                                                     monkeypatch):
+    def late(*args) -> ModelRun:
+        run = pretend_whole(*args)
+        return replace(run, runs=[replace(run.runs[0], predicted_cycles=3), *run.runs[1:]])
+
+    monkeypatch.setattr(demo_module, "run_whole", late)
+    code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
+    assert code == 1
+    assert ("NOT as they should be: encoder.layer.0.attention.self.query: cycles by the cycle "
+            "model: expected ") in " ".join(out.split())
+    assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
+
+
 def test_a_wrong_sentence_fails_the_demo(inputs, tmp_path, invoke, no_simulator, monkeypatch):
     wrong = {"exact": False, "products": 28, "integers": 2000}
     monkeypatch.setattr(demo_module, "run_sentence", lambda *_: wrong)
@@ -135,12 +187,14 @@ def test_a_run_that_fails_leaves_no_older_report(inputs, tmp_path, invoke, no_si
     report = tmp_path / "demo" / "report.json"
     report.parent.mkdir()
     report.write_text("{}")
-    page = report.with_name("report.html")
-    page.write_text("<html>")
+    page, *others = (report.with_name(name) for name in (
+        "report.html", "explore.json", *WHOLE.values()))
+    for file in (page, *others):
+        file.write_text("<html>")
     code, _, error = invoke(*inputs, "--layer-index", 2, "--steps", 4, "-o", report.parent)
     assert (code, error) == (2, "error: layer-index: expected one of 0, 1, the model's encoder "
                                 "layers, found 2\n")
-    assert not report.exists() and not page.exists()
+    assert not report.exists() and not any(file.exists() for file in (page, *others))
 
 
 @pytest.mark.parametrize(("settings", "message"), [
