@@ -11,7 +11,7 @@ import sparseloom.hw
 import sparseloom.model
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.tool import package_version
-from sparseloom.model.write import write_whole
+from sparseloom.model.write import room_to_write, write_whole
 from sparseloom.sim.build import cache_folder
 
 VERILOG = "sparseloom.v"
@@ -38,6 +38,37 @@ def unit_verilog(config: ArrayConfig, cache: Path | None = None) -> Path:
             found = _known[config, cache] = _kept(config, cache / "rtl") or _made(
                 config, cache / "rtl")
         return found
+
+
+def write_unit(config: ArrayConfig, folder: Path, cache: Path | None = None) -> list[Path]:
+    """What ``sparseloom hw verilog`` writes, of the very Verilog that is simulated.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+    folder : Path
+        Made if it is missing; files of the same names are replaced, each whole or not at all.
+    cache : Path, optional
+        As of :func:`unit_verilog`.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    from sparseloom.hw.generate import FILES
+
+    made = unit_verilog(config, cache).parent
+    with room_to_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            write_whole(folder / name, (made / name).read_bytes())
+    return [folder / name for name in FILES]
 
 
 def _note(config: ArrayConfig, rtl: Path) -> Path:

@@ -58,7 +58,8 @@ def default_sources(artefact: Path | None = None) -> Sources:
 
     if artefact is None and artefact_path(ARTEFACT).is_file():
         artefact = ARTEFACT
-    demo, explore, measured = None, there(EXPLORE), []
+    demo, explore = None, there(EXPLORE)
+    measured: Sequence[Path] = ()
     if artefact is not None:
         folder = (artefact if artefact.is_dir() else artefact.parent).resolve().parent
         demo = there(folder / "report.json")

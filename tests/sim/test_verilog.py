@@ -1,12 +1,15 @@
 """When the unit's Verilog is generated, and when it is kept."""
 import ast
+import json
 from pathlib import Path
 
 import pytest
 
 from sparseloom.hw.config import ArrayConfig
+from sparseloom.hw.generate import FILES
+from sparseloom.model.errors import InputError
 from sparseloom.sim import verilog as module
-from sparseloom.sim.verilog import VERILOG, unit_verilog
+from sparseloom.sim.verilog import VERILOG, unit_verilog, write_unit
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ArrayConfig(rows=2, cols=2)
@@ -46,6 +49,20 @@ def test_the_next_process_finds_it(generated, tmp_path, monkeypatch):
     path.unlink()
     path.parent.rmdir()
     assert unit_verilog(CONFIG, tmp_path).is_file() and len(generated) == 2
+
+
+def test_what_a_user_gets_is_what_is_simulated(tmp_path):
+    config = ArrayConfig(rows=1, cols=1, max_k=1, act_words=1, bus_bits=32, queue_depth=1)
+    files = write_unit(config, tmp_path / "new" / "rtl")
+    assert [file.name for file in files] == list(FILES)
+    assert files[0].read_bytes() == unit_verilog(config).read_bytes()
+    assert json.loads((files[0].parent / "manifest.json").read_text())["config"] == config.to_dict()
+    files[0].write_text("old")
+    write_unit(config, files[0].parent)
+    assert files[0].read_bytes() == unit_verilog(config).read_bytes()
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match=r"taken/rtl: expected room to write, found: "):
+        write_unit(config, tmp_path / "taken" / "rtl")
 
 
 @pytest.mark.parametrize("what", ["source", "package"])
