@@ -46,7 +46,7 @@ PAGE = "report.html"
 
 EXPLORED = Axes(arrays=tuple((rows, cols) for rows in (4, 8, 12, 16) for cols in range(4, 25, 4)),
                 blocks=((24, 16),), compressions=(1.0, 2.0, 3.0, 5.0))
-"""Arrays and compressions of the Pareto front; structure and p are the demo's."""
+"""Arrays and compressions of the Pareto front, beside the demo's own; structure and p are its."""
 DEVICE = "85k"
 """The FPGA that they must fit."""
 
@@ -203,7 +203,10 @@ def _model_name(ref: str | None) -> str:
 
 
 def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
-    """Run the flow; write ``dense/``, ``pruned/``, ``rtl/`` and ``report.json``.
+    """Run the flow; write ``dense/``, ``pruned/``, ``rtl/`` and what was found, as JSON.
+
+    That is ``report.json``, ``model.json`` and ``model-dense.json`` (the whole encoder in RTL),
+    and ``explore.json`` (the Pareto front; not there where no array fits).
 
     The command adds the page for people.
 
@@ -255,6 +258,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
         quantize_checkpoint(model_ref, task, dense_dir, evaluate=False, progress=bars,
                             structure=settings.structure, p=settings.p, name=model_name)
         dense = read_artefact(dense_dir)
+        check_attention(dense_dir, dense)
         names = _block(dense, settings.layer_index)
         # A product of attention has as many inputs as there are tokens.
         config = settings.array(max(settings.tokens, *(
@@ -293,9 +297,6 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     with stages.stage("sentence", "one validation sentence, every matrix product in RTL; another "
                                   "simulator is compiled first") as bars:
         sentence = run_sentence(pruned_dir, config, bars)
-    with stages.stage("explore", f"arrays and compressions on an FPGA, {settings.tokens} tokens, "
-                                 "by the cycle model") as bars:
-        _write(explored, explore_arrays(dense_dir, model_name, settings, bars))
     dense_runs, pruned_runs = runs[:len(names)], runs[len(names):]
 
     report = DemoReport(
@@ -313,8 +314,29 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
                       "problems": {one.name: problems for one in run.runs
                                    if (problems := one.problems())}}
                for kind, run in models.items()})
+    report.write(report_path)               # what comes now can lose nothing of it
+    with stages.stage("explore", f"arrays and compressions on an FPGA, {settings.tokens} tokens, "
+                                 "by the cycle model") as bars:
+        try:
+            _write(explored, explore_arrays(dense_dir, model_name, settings, bars))
+        except InputError as error:
+            console.print(f"  note: no exploration: {error}", highlight=False, markup=False)
+    report = replace(report, seconds=round(stages.total, 3), stages=stages.seconds)
     report.write(report_path)
     return report
+
+
+def check_attention(folder: Path, artefact: Artefact) -> None:
+    """Refuse a model whose attention cannot be taken to the unit; minutes before it would run.
+
+    Raises
+    ------
+    InputError
+    """
+    from sparseloom.model.checkpoint import load_checkpoint
+    from sparseloom.sim.offload import offload
+
+    offload(load_checkpoint(folder).model, artefact)
 
 
 def run_whole(artefact: Artefact, acts: Mapping[str, np.ndarray], config: ArrayConfig,
@@ -342,8 +364,9 @@ def explore_arrays(folder: Path, name: str, settings: DemoSettings, progress: Pr
     from sparseloom.sim.explore.store import PointStore
     from sparseloom.sim.explore.workload import ArtefactWorkload
 
-    axes = replace(EXPLORED, blocks=((settings.p, PruneConfig().q),),
-                   structures=(settings.structure,))
+    axes = replace(EXPLORED, arrays=(*EXPLORED.arrays, (settings.rows, settings.cols)),
+                   blocks=((settings.p, PruneConfig().q),), structures=(settings.structure,),
+                   compressions=(*EXPLORED.compressions, settings.compression))
     question = Question(workload=ArtefactWorkload(folder, name), axes=axes,
                         device=DEVICE, tokens=settings.tokens, resources=resource_model())
     return as_dict(explore(question, Serial(), PointStore(settings.out / "points"), progress))
@@ -462,8 +485,10 @@ def demo(
     else:
         report.show(console)
     with progress_bars(console) as progress:
-        absent = write_report(out / PAGE, default_sources(out / "pruned"), cpu=True,
-                              progress=progress)
+        explored = out / EXPLORE.name       # this run's, or none
+        sources = replace(default_sources(out / "pruned"),
+                          explore=explored if explored.is_file() else None)
+        absent = write_report(out / PAGE, sources, cpu=True, progress=progress)
     for title in absent:
         console.print(f"not in the page: {title} (it says what makes it)", highlight=False)
     console.print(f"report: {out / 'report.json'}, and for people {out / PAGE}", highlight=False,

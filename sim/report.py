@@ -246,16 +246,15 @@ class DemoReport:
                           f"of {len(pairs)} runs", highlight=False)
         if self.whole:
             dense, pruned = self.whole["dense"], self.whole["pruned"]
-            wrong = {name: found for one in (dense, pruned)
-                     for name, found in one["problems"].items()}
+            wrong = [f"{name}, {kind}: {', '.join(found)}" for kind, one in self.whole.items()
+                     for name, found in one["problems"].items()]
             console.print(
                 f"the whole encoder in RTL, {pruned['products']} layers and products of attention: "
                 f"{dense['cycles']:,} cycles unpruned, {pruned['cycles']:,} pruned, "
                 f"{dense['cycles'] / pruned['cycles']:.2f}×; "
                 f"{dense['outputs'] + pruned['outputs']:,} outputs "
                 + ("bit-exact, and every cycle the cycle model's" if not wrong else
-                   "NOT as they should be: " + "; ".join(
-                       f"{name}: {', '.join(found)}" for name, found in wrong.items())),
+                   f"NOT as they should be: {'; '.join(wrong)}"),
                 highlight=False, markup=False)
         if self.sentence:
             console.print(

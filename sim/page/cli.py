@@ -15,6 +15,7 @@ from sparseloom.sim.page.report import (
     FITS,
     SCORES,
     default_sources,
+    fitting,
     write_report,
 )
 from sparseloom.sim.progress import progress_bars
@@ -40,10 +41,12 @@ def report(
         show_default=f"{FITS}, where it is",
         help="Fits: the bench's table or 'hw fit --json'.")] = None,
     explore: Annotated[Path | None, typer.Option(
-        show_default=f"{EXPLORE}, or explore.json beside the artefact's folder, where it is",
+        show_default=f"explore.json beside the artefact's folder, or {EXPLORE}, where it is",
         help="What 'explore --json' wrote.")] = None,
     tokens: Annotated[int | None, typer.Option(
         min=1, max=65535, show_default="as measured, or 32", help="Tokens of a sentence.")] = None,
+    clock_mhz: Annotated[float | None, typer.Option(
+        min=0.001, show_default="of the fit of this build", help="Clock of the unit.")] = None,
     cpu: Annotated[bool, typer.Option(
         "--cpu/--no-cpu", help="Time the same layers on this machine as well.")] = True,
     threads: Annotated[int | None, typer.Option(
@@ -60,12 +63,16 @@ def report(
         ("scores", scores), ("fits", fit), ("explore", explore)) if value is not None}
     told = demo or usual.demo
     # What was measured anew need not be of the demo's tokens and unit.
-    cycles = measured or ([demo] if demo else usual.measured)
-    sources = replace(usual, demo=told, measured=cycles, **asked)
     log = Console(stderr=True)
+    cycles = measured or ([demo] if demo else [])
+    if not cycles and usual.measured and usual.artefact is not None:
+        cycles, left_out = fitting(usual.measured, usual.artefact, tokens)
+        for reason in left_out:
+            log.print(f"left out: {reason}", highlight=False, soft_wrap=True, markup=False)
+    sources = replace(usual, demo=told, measured=cycles, **asked)
     with progress_bars(log) as progress:
         absent = write_report(out, sources, cpu=cpu, threads=threads, tokens=tokens,
-                              progress=progress)
+                              clock_mhz=clock_mhz, progress=progress)
     if as_json:
         typer.echo(json.dumps({"file": str(out), "missing": absent}, indent=2))
         return

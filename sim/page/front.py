@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sparseloom.model.errors import InputError, cut
@@ -13,6 +14,33 @@ MOST = 500
 """Points of the front in chart and table, the fastest first."""
 
 Point = Mapping[str, Any]
+MASKS = {"artefact": "as trained", "norms": "pruned in one shot by norms, not trained since",
+         "balanced": "balanced, drawn by a seed"}
+"""Of points, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """The design of the receipt, to be found among the points.
+
+    Parameters
+    ----------
+    rows, cols, bus_bits : int
+    compression : float
+        Of its masks.
+    """
+
+    rows: int
+    cols: int
+    bus_bits: int
+    compression: float
+
+    def is_point(self, point: Point) -> bool:
+        """Whether a point is this array at this compression, within a percent."""
+        config = point["config"]
+        return ((config["rows"], config["cols"], config["bus_bits"])
+                == (self.rows, self.cols, self.bus_bits)
+                and abs(point["compression"] / self.compression - 1) < 0.01)
 
 
 def check_front(found: Any, path: object) -> dict[str, Any]:
@@ -45,14 +73,20 @@ def quality(point: Point) -> float:
     return float(score["value"] if score else point["compression"])
 
 
-def front_figure(points: Sequence[Point]) -> Figure:
-    """Latency over look-up tables; colour is the score, or the compression without one."""
+def front_figure(points: Sequence[Point], ran: Ran | None = None) -> Figure:
+    """Latency over look-up tables; colour is the score, or the compression without one.
+
+    A star is the receipt's own design.
+    """
     scored = all(point.get("score") for point in points)
     return {"data": [{
         "type": "scatter", "mode": "markers", "x": [point["latency_ms"] for point in points],
         "y": [point["comb"] for point in points], "text": [label(point) for point in points],
         "customdata": [[point["dsp"], point["bram"], quality(point)] for point in points],
-        "marker": {"size": 10, "color": [quality(point) for point in points],
+        "marker": {"size": [16 if ran and ran.is_point(point) else 10 for point in points],
+                   "symbol": ["star" if ran and ran.is_point(point) else "circle"
+                              for point in points],
+                   "color": [quality(point) for point in points],
                    "colorscale": "Viridis", "showscale": True,
                    "colorbar": {"title": {"text": "score" if scored else "compression"},
                                 "thickness": 12}},
@@ -63,6 +97,21 @@ def front_figure(points: Sequence[Point]) -> Figure:
                    "yaxis": {"title": {"text": "look-up tables"}}, "hovermode": "closest"}}
 
 
+def _told(points: Sequence[Point], ran: Ran | None) -> str:
+    """What is to be known of the points, as sentences."""
+    kinds = [MASKS.get(kind, kind) for kind in dict.fromkeys(
+        str(point["masks"]) for point in points if "masks" in point)]
+    told = []
+    if not all(point.get("score") for point in points):
+        told.append("No score was measured: a model that keeps more weights stands for the more "
+                    "accurate one.")
+    if kinds:
+        told.append(f"Masks: {'; '.join(kinds)}.")
+    if ran is not None and any(map(ran.is_point, points)):
+        told.append("The star is the array and compression of the receipt.")
+    return " ".join(["", *told])
+
+
 def _row(point: Point) -> list:
     clock, score = point["clock"], point.get("score")
     return [label(point), point["config"]["weight_bits"], fixed(point["compression"], 2, "×"),
@@ -71,15 +120,15 @@ def _row(point: Point) -> list:
             point["dsp"], point["bram"], point["cells"]]
 
 
-def front_section(found: Mapping[str, Any]) -> Section:
-    """Chart and table of the front."""
+def front_section(found: Mapping[str, Any], ran: Ran | None = None) -> Section:
+    """Chart and table of the front; what stands for accuracy, and where the masks come from."""
     points = sorted(found["front"], key=lambda point: point["latency_ms"])
     shown = points[:MOST]
     cut_off = f", of which the fastest {MOST:,} are shown" if len(points) > MOST else ""
-    return Section(name="front", title=TITLE, figures={"front": front_figure(shown)}, body=(
+    return Section(name="front", title=TITLE, figures={"front": front_figure(shown, ran)}, body=(
         paragraph(f"{found['model']} on {found['device']}, {found['tokens']} tokens: "
                   f"{len(points):,} points that no other one beats in "
-                  f"{', '.join(found.get('objectives', ()))}{cut_off}.")
+                  f"{', '.join(found.get('objectives', ()))}{cut_off}." + _told(shown, ran))
         + chart("front", "latency over look-up tables of the front", height=440)
         + table(["array, bus, pruning", "weight bits", "compression", "score", "latency ms", "MHz",
                  "cycles", "LUT", "flip-flops", "multipliers", "memories", "cells are"],

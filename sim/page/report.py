@@ -11,12 +11,14 @@ from rich.progress import Progress
 from sparseloom.model.errors import InputError, cut
 from sparseloom.model.packed.artefact import artefact_path, read_artefact
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import read_attention
 from sparseloom.model.write import room_to_write, write_whole
 from sparseloom.sim.page import fits, front, masks, purchase, scores, timeline
 from sparseloom.sim.page.page import Tile, make_page
 from sparseloom.sim.page.parts import Section, missing
 from sparseloom.sim.receipt.cli import FITS, receipt_of
 from sparseloom.sim.receipt.clock import read_fits, read_json
+from sparseloom.sim.receipt.measured import read_measured
 from sparseloom.sim.receipt.receipt import Receipt
 from sparseloom.sim.receipt.work import dense_layer
 
@@ -58,20 +60,44 @@ def default_sources(artefact: Path | None = None) -> Sources:
 
     if artefact is None and artefact_path(ARTEFACT).is_file():
         artefact = ARTEFACT
-    demo, explore = None, there(EXPLORE)
+    demo, explore = None, None
     measured: Sequence[Path] = ()
     if artefact is not None:
         folder = (artefact if artefact.is_dir() else artefact.parent).resolve().parent
         demo = there(folder / "report.json")
-        explore = explore or there(folder / EXPLORE.name)
+        explore = there(folder / EXPLORE.name)
         if demo:
             measured = [demo, *filter(None, (there(folder / name) for name in WHOLE.values()))]
     return Sources(artefact=artefact, demo=demo, measured=measured, scores=there(SCORES),
-                   fits=there(FITS), explore=explore)
+                   fits=there(FITS), explore=explore or there(EXPLORE))
+
+
+def fitting(measured: Sequence[Path], artefact: Path, tokens: int | None,
+            ) -> tuple[list[Path], list[str]]:
+    """Those files that were measured of an artefact, at a length; and why the others were not.
+
+    For files that nobody named: where an artefact lies says little about what lies beside it.
+    """
+    found = read_artefact(artefact)
+    attention = read_attention(found.metadata, found.layers)
+    kept: list[Path] = []
+    left_out = []
+    for path in measured:
+        try:
+            seen = read_measured([*kept, path], found.layers, attention)
+        except InputError as error:
+            left_out.append(str(error))
+            continue
+        if seen is not None and tokens not in (None, seen.tokens):
+            left_out.append(f"measured {path}: expected {tokens} tokens, found {seen.tokens}")
+        else:
+            kept.append(path)
+    return kept, left_out
 
 
 def write_report(path: Path, sources: Sources, *, cpu: bool = False, threads: int | None = None,
-                 tokens: int | None = None, progress: Progress | None = None) -> list[str]:
+                 tokens: int | None = None, clock_mhz: float | None = None,
+                 progress: Progress | None = None) -> list[str]:
     """Write the page, whole or not at all.
 
     Parameters
@@ -79,7 +105,7 @@ def write_report(path: Path, sources: Sources, *, cpu: bool = False, threads: in
     path : Path
         The HTML file; its folder is made.
     sources : Sources
-    cpu, threads, tokens
+    cpu, threads, tokens, clock_mhz
         Of the receipt.
     progress : Progress, optional
 
@@ -99,10 +125,11 @@ def write_report(path: Path, sources: Sources, *, cpu: bool = False, threads: in
         layers = read_artefact(sources.artefact).layers
         demo = None if sources.demo is None else _read_demo(sources.demo)
         receipt = receipt_of(sources.artefact, measured=sources.measured, fits=sources.fits,
-                             cpu=cpu, threads=threads, tokens=tokens, progress=progress)
+                             cpu=cpu, threads=threads, tokens=tokens, clock_mhz=clock_mhz,
+                             progress=progress)
     sections = [
         *_model_sections(layers, receipt), _scores(sources.scores), _fits(sources.fits),
-        _front(sources.explore)]
+        _front(sources.explore, receipt)]
     name = "Sparseloom" if receipt is None else f"{receipt.model} on Sparseloom"
     page = make_page(name, _subtitle(demo, receipt), _tiles(demo, receipt), _warnings(receipt),
                      sections)
@@ -157,10 +184,13 @@ def _fits(path: Path | None) -> Section:
                          f"found none: {cut(repr(error))}") from None
 
 
-def _front(path: Path | None) -> Section:
+def _front(path: Path | None, receipt: Receipt | None) -> Section:
     if path is None:
         return missing("front", front.TITLE, "no exploration (--explore)", front.MAKE)
-    return front.front_section(front.check_front(read_json(path), path))
+    ran = None if receipt is None else front.Ran(
+        rows=receipt.config.rows, cols=receipt.config.cols, bus_bits=receipt.config.bus_bits,
+        compression=1 / receipt.total()["density"])
+    return front.front_section(front.check_front(read_json(path), path), ran)
 
 
 def _subtitle(demo: dict[str, Any] | None, receipt: Receipt | None) -> str:

@@ -55,7 +55,8 @@ def test_tutorial(tmp_path):
     assert "array active in" in said
     assert (tmp_path / "board.bit").stat().st_size > 100_000
     assert {path.name for path in tmp_path.iterdir()} >= {
-        "dense", "pruned", "masks.png", "artefact", "float.json", "integer.json", "rtl", "rtl.json"}
+        "dense", "pruned", "masks.png", "artefact", "float.json", "integer.json", "rtl", "rtl.json",
+        "report.html"}
 
 
 @pytest.mark.timeout(600)

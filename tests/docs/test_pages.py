@@ -104,7 +104,15 @@ def test_readme_quotes_the_recorded_demo():
     for name, value in report["score"].items():
         assert f"{name} {100 * value:.1f}" in text
     assert f"{report['stored_bits_per_weight']:.2f} bits stored" in text
-    assert f"{report['seconds']:.0f} seconds" in text
+    words, whole = " ".join(text.split()), report["whole"]
+    assert f"{report['seconds']:.0f} seconds on two cores" in words
+    assert (f"{whole['dense']['cycles']:,} cycles unpruned, {whole['pruned']['cycles']:,} pruned"
+            ) in words
+    assert (f"{whole['dense']['outputs'] + whole['pruned']['outputs']:,} integers compared with "
+            "the oracle, none differs") in words
+    sentence = report["sentence"]
+    assert report["exact"] and f"its {sentence['products']} products" in words
+    assert f"in {sentence['sentences'][0]['seconds']:.1f} seconds" in words
 
 
 def test_the_recorded_regression_is_whole():

@@ -169,9 +169,49 @@ def test_a_wrong_cycle_of_the_encoder_fails_the_demo(inputs, tmp_path, invoke, n
     monkeypatch.setattr(demo_module, "run_whole", late)
     code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
     assert code == 1
-    assert ("NOT as they should be: encoder.layer.0.attention.self.query: cycles by the cycle "
-            "model: expected ") in " ".join(out.split())
+    assert ("NOT as they should be: encoder.layer.0.attention.self.query, dense: cycles by the "
+            "cycle model: expected ") in " ".join(out.split())
     assert json.loads((tmp_path / "demo/report.json").read_text())["exact"] is False
+
+
+def test_what_is_wrong_of_either_model_is_told(inputs, tmp_path, invoke, no_simulator, monkeypatch):
+    def spoilt(*args) -> ModelRun:
+        run = pretend_whole(*args)
+        return replace(run, runs=[replace(run.runs[0], mismatches=2), *run.runs[1:]])
+
+    monkeypatch.setattr(demo_module, "run_whole", spoilt)
+    code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
+    assert code == 1
+    for kind in ("dense", "pruned"):
+        assert (f"encoder.layer.0.attention.self.query, {kind}: mismatches: expected 0, found 2"
+                ) in " ".join(out.split())
+
+
+def test_attention_that_cannot_be_taken_is_refused_before_anything_is_trained(
+        inputs, tmp_path, invoke, no_simulator, monkeypatch):
+    monkeypatch.setattr("sparseloom.model.integer_model._attend_alone", lambda base: None)
+    code, out, err = invoke(*inputs, "--steps", 4, "-o", tmp_path / "demo")
+    assert code == 2 and "expected one call for a sentence, found 0" in err
+    assert "prune and retrain" not in out
+
+
+def test_the_page_shows_this_runs_exploration_or_none(inputs, tmp_path, invoke, no_simulator,
+                                                      monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("build").mkdir()
+    Path("build/explore.json").write_text("of another model")
+    words = [*inputs, "--tokens", TOKENS, "--steps", 4, "-o", "demo"]
+    code, _, _ = invoke(*words)
+    assert code == 0 and "The star is the array" in Path("demo/report.html").read_text()
+
+    def none(*_):
+        raise InputError("no array fits")
+
+    monkeypatch.setattr(demo_module, "explore_arrays", none)
+    code, out, _ = invoke(*words)
+    assert code == 0 and "note: no exploration: no array fits" in out
+    assert json.loads(Path("demo/report.json").read_text())["exact"]
+    assert "not in the page: Arrays and prunings that nothing beats" in out
 
 
 def test_a_wrong_sentence_fails_the_demo(inputs, tmp_path, invoke, no_simulator, monkeypatch):

@@ -1,11 +1,12 @@
 """The front's points, and what is no exploration."""
 import copy
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
 
 from sparseloom.model.errors import InputError
-from sparseloom.sim.page.front import check_front, front_section
+from sparseloom.sim.page.front import Ran, check_front, front_section
 from tests.sim.receipts import explore_report
 
 
@@ -22,6 +23,30 @@ def test_points_and_colours():
     scored["front"] = scored["front"][:2]
     marker = front_section(scored).figures["front"]["data"][0]["marker"]
     assert marker["colorbar"]["title"]["text"] == "score"
+
+
+def test_what_stands_for_accuracy_and_which_masks():
+    found = explore_report()
+    told = "No score was measured: a model that keeps more weights stands for the more accurate"
+    assert told in front_section(found).body
+    assert "Masks: balanced, drawn by a seed." in front_section(found).body
+    found["front"] = [{**point, "masks": kind} for point, kind in zip(
+        found["front"][:2], ("norms", "artefact"), strict=True)]
+    body = front_section(found).body
+    assert told not in body and "Masks: as trained; pruned in one shot by norms" in body
+
+
+def test_the_receipts_design_is_a_star():
+    found, config = explore_report(), explore_report()["front"][0]["config"]
+    found["front"][1]["compression"] = 3.0
+    ran = Ran(rows=config["rows"], cols=config["cols"], bus_bits=config["bus_bits"],
+              compression=3.01)
+    section = front_section(found, ran)
+    assert section.figures["front"]["data"][0]["marker"]["symbol"] == ["circle", "star", "circle"]
+    assert "The star is the array and compression of the receipt." in section.body
+    section = front_section(found, replace(ran, cols=ran.cols + 1))
+    assert "star" not in section.body
+    assert set(section.figures["front"]["data"][0]["marker"]["symbol"]) == {"circle"}
 
 
 def test_a_long_front_is_cut_and_says_so(monkeypatch):

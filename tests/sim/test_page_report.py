@@ -1,5 +1,6 @@
 """From files to the page, and the command."""
 import json
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,29 @@ def test_what_lies_beside_the_artefact_is_found(folder, monkeypatch, capsys):
                  f"{TOKENS} tokens", "<b>86.7</b><span>spearman × 100, dense</span>",
                  f"<b>0 of {outputs}</b>", "encoder.0.down"):
         assert text in page
+
+
+def test_what_lies_there_of_another_artefact_is_left_out(folder, monkeypatch, capsys):
+    """Nobody named it: the unpruned artefact lies beside the pruned one's figures."""
+    full = dense_of(LAYERS)
+    write_artefact(folder / "dense", list(full.values()), {"source": {"model": "tiny"}})
+    write(folder / "model.json", model_report(LAYERS))
+    write(folder / "model-dense.json", model_report(full))
+    code, _, err = call(monkeypatch, capsys, "dense", "-o", "page.html", "--no-cpu")
+    assert code == 0
+    said = [line for line in err.splitlines() if line.startswith("left out")]
+    assert len(said) == 2 and "report.json" in said[0] and "model.json" in said[1]
+    assert all("the artefact's, or 1, found 0." in line for line in said)
+    assert "2 layers pruned and 2 dense of 2" in (folder / "page.html").read_text()
+    code, _, err = call(monkeypatch, capsys, "pruned", "-o", "page.html", "--no-cpu",
+                        "--tokens", TOKENS + 1, "--clock-mhz", 50)
+    assert code == 0
+    assert err.count(f"expected {TOKENS + 1} tokens, found {TOKENS}") == 3
+    page = (folder / "page.html").read_text()
+    assert "no RTL cycles were given" in page and "at 50 MHz" in page
+    code, _, err = call(monkeypatch, capsys, "dense", "-o", "page.html", "--no-cpu",
+                        "-m", "model.json")
+    assert code == 2 and err.count("\n") == 1         # what is named must fit
 
 
 def test_tables_that_are_named(folder, monkeypatch, capsys):
@@ -129,6 +153,12 @@ def test_usual_places(folder):
     found = default_sources(folder / "pruned")
     assert found.measured == [found.demo, *(others[name] for name in WHOLE.values())]
     assert found.explore == others["explore.json"]
+    (folder / "build").mkdir()
+    write(folder / "build" / "explore.json", {})    # of whatever was explored here last
+    assert default_sources(folder / "pruned").explore == others["explore.json"]
+    others["explore.json"].unlink()
+    assert default_sources(folder / "pruned").explore == Path("build/explore.json")
+    (folder / "build/explore.json").unlink()
     (folder / "report.json").unlink()       # the others are of a run that did not end
     assert default_sources(folder / "pruned").measured == ()
     assert default_sources() == Sources()
