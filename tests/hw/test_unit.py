@@ -170,10 +170,10 @@ def jobs_of(config, seed=0):
     return [Job(config, rng, tag=17 * index & 255, **shape) for index, shape in enumerate(shapes)]
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: f"{g['rows']}x{g['cols']}")
+@pytest.mark.parametrize(("geometry", "stall"), [
+    (0, 0.0), (0, 0.4), (1, 0.4), (2, 0.0)], ids=["3x5-0.0", "3x5-0.4", "1x1-0.4", "8x4-0.0"])
 def test_jobs_equal_the_oracle(geometry, stall):
-    config = ArrayConfig(**geometry)
+    config = ArrayConfig(**GEOMETRIES[geometry])
     bench, jobs = Bench(config, stall=stall), jobs_of(config)
     counters = {}
 
@@ -312,12 +312,14 @@ def test_a_damaged_packet_is_told_and_cleared():
 
 
 def test_a_damaged_table_is_told_and_cleared():
+    """The header's check is the strips'; every field is in the strip loader's tests."""
     config = ArrayConfig(**SMALL)
     bench = Bench(config)
     job = Job(config, np.random.default_rng(4), tag=0x21, tokens=5, inputs=38, outputs=13,
               density=0.5, lut=True)
     table, *strips = split_packets(job.weights)
-    faults = {field: (at, HEADER_CAUSES.get(field, field)) for field, at in HEADER_BYTES.items()}
+    faults = {field: (HEADER_BYTES[field], HEADER_CAUSES.get(field, field))
+              for field in ("kind", "inputs", "strip")}
     faults |= {"columns": (10, "count"), "blocks": (12, "count"), "entry": (16, "crc"),
                "trailer": (len(table) - 16, "reserved")}
 
@@ -342,11 +344,10 @@ def test_a_damaged_table_is_told_and_cleared():
 LENGTHS = [
     ("weights", "early", "weights_early_last"), ("weights", "late", "weights_late_last"),
     ("weights", "keep", "weights_keep"), ("weights", "header", "weights_early_last"),
-    ("acts", "early", "acts_early_last"), ("acts", "late", "acts_late_last"),
-    ("acts", "longer", "acts_late_last"), ("acts", "short byte", "acts_early_last"),
+    ("acts", "early", "acts_early_last"), ("acts", "longer", "acts_late_last"),
     ("acts", "more bytes", "acts_late_last"), ("acts", "gap", "acts_keep"),
-    ("acts", "hole", "acts_keep"), ("acts", "none", "acts_keep"),
 ]
+"""Every wrong TKEEP is in the loaders' tests."""
 
 
 def change_beats(beats, change):
@@ -363,8 +364,7 @@ def change_beats(beats, change):
         beats += [dict(beats[-1]) for _ in range(20)]
         beats[-1]["last"] = True
     else:
-        at, keep = {"keep": (7, 0b1011), "hole": (7, 0b1011), "gap": (7, 0b0111), "none": (-1, 0),
-                    "short byte": (-1, 0b0111), "more bytes": (-1, 0b1111)}[change]
+        at, keep = {"keep": (7, 0b1011), "gap": (7, 0b0111), "more bytes": (-1, 0b1111)}[change]
         beats[at]["keep"] = keep
 
 
@@ -420,9 +420,8 @@ def test_an_impossible_job_is_told_and_cleared():
     bench.run(drive, max_cycles=4000 * len(IMPOSSIBLE))
 
 
-@pytest.mark.parametrize("hold", [False, True])
-def test_clear_at_any_time(hold):
-    """With results held or not: no beat is withdrawn, packets under way end, the unit works."""
+def test_clear_at_any_time():
+    """With results held and not, in turn: no beat is withdrawn, packets end, the unit works."""
     bench = Bench(ArrayConfig(**SMALL), stall=0.1)
     job, bus = error_job(bench.config), bench.dut.bus
     good = Job(bench.config, np.random.default_rng(3), tag=9, tokens=4, inputs=20, outputs=6,
@@ -430,8 +429,8 @@ def test_clear_at_any_time(hold):
     waited = []
 
     async def drive(ctx):
-        for at in range(10, 500, 70):
-            bench.hold = hold
+        for turn, at in enumerate(range(10, 500, 55)):
+            hold = bench.hold = bool(turn % 2)
             before = len(bench.packets)
             for _ in range(2):
                 bench.send_job(job)
@@ -463,7 +462,7 @@ def test_clear_at_any_time(hold):
             good.check(bench.packets[-1])
 
     bench.run(drive, max_cycles=60000)
-    assert bool(waited) == hold
+    assert waited
 
 
 def test_clear_around_the_first_result_beat():
