@@ -23,7 +23,7 @@ from bench.folders import write_json
 from bench.mutant_reasons import REASONS
 from sparseloom.sim.errors import SimulationError
 from sparseloom.sim.mutation.design import ARRAY_SHARE, LEAST, Mutant, mutated_design
-from sparseloom.sim.mutation.directed import FILES, directed_failure
+from sparseloom.sim.mutation.directed import FILES, directed_failure, directed_plays
 from sparseloom.sim.mutation.hunt import Verdict, hunt
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.queues import BUILDS
@@ -71,7 +71,7 @@ def page_part(result: Mapping[str, Any]) -> str:
         f"{total['equivalent']} shown equivalent, {total['killed']} of the other "
         f"{total['killed'] + total['survived']} killed: {total['kill_rate']} %.** "
         f"{total['array']} of them are in the array. Each met up to {result['cases']} cases of the "
-        f"random regression.", "",
+        f"random regression, then {result['directed_cases']} directed ones.", "",
         "| file of `hw/` | mutants | equivalent | killed | survived |", "|---|--:|--:|--:|--:|"]
     lines += [f"| {name} | {one['mutants']} | {one['equivalent']} | {one['killed']} | "
               f"{one['survived']} |" for name, one in total["components"].items()]
@@ -94,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="simulations at a time")
     parser.add_argument("--number", type=int, action="append", help="only these mutants")
     parser.add_argument("--random-only", action="store_true",
-                        help="survivors do not meet the directed tests")
+                        help="survivors do not meet the directed cases and tests")
     parser.add_argument("--json", type=Path, help="where the figures go; by default nowhere, or "
                         "bench/results/mutate.json and docs/verification.md for a whole run")
     options = parser.parse_args(words)
@@ -108,6 +108,8 @@ def main(words: Sequence[str] | None = None) -> int:
                                 least=options.least)
         cases = [draw_case(options.seed, index, (options.build,))
                  for index in range(options.cases)]
+        if not options.random_only:
+            cases += directed_plays(options.build)
         progress.update(task, description="mutants",
                         total=len(options.number or design.mutants))
 
@@ -144,7 +146,8 @@ def main(words: Sequence[str] | None = None) -> int:
               "command": f"python -m bench.rtl_mutants --mutants {options.mutants} --cases "
                          f"{options.cases} --seed {options.seed} --build {options.build}",
               "build": options.build, "configuration": BUILDS[options.build].to_dict(),
-              "seed": options.seed, "cases": options.cases, "least": options.least,
+              "seed": options.seed, "cases": options.cases,
+              "directed_cases": len(cases) - options.cases, "least": options.least,
               "array_share": round(float(ARRAY_SHARE), 4),
               "seconds": round(time.monotonic() - began, 1),
               "simulation_seconds": round(sum(one["seconds"] for one in rows), 1),

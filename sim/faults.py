@@ -56,10 +56,15 @@ def _flip(packet: bytes, byte: int) -> bytes:
     return packet[:byte] + bytes([packet[byte] ^ 0x10]) + packet[byte + 1:]
 
 
-def _params(packet: bytes, cols: int, output: int, **fields: int) -> bytes:
+def _params_at(packet: bytes, cols: int, output: int) -> int:
+    """First byte of an output's parameters."""
     section = cols * PARAMS_BYTES
-    start = len(packet) - TRAILER_BYTES - (section + -section % spec.ALIGN_BYTES)
-    at = start + output * PARAMS_BYTES
+    return len(packet) - TRAILER_BYTES - (section + -section % spec.ALIGN_BYTES) + (
+        output * PARAMS_BYTES)
+
+
+def _params(packet: bytes, cols: int, output: int, **fields: int) -> bytes:
+    at = _params_at(packet, cols, output)
     record = {**unpack_record(spec.OUTPUT_PARAMS, packet[at:at + PARAMS_BYTES]), **fields}
     packed = pack_record(spec.OUTPUT_PARAMS, **record)
     return reseal(packet[:at] + packed + packet[at + PARAMS_BYTES:])
@@ -116,6 +121,76 @@ def weight_faults(stream: bytes, bus_bytes: int) -> list[Fault]:
                             causes=("weights_early_last",)))
     faults += _frame_faults(stream, bus_bytes)
     return faults
+
+
+def bit_faults(stream: bytes, bus_bytes: int) -> list[Fault]:
+    """Each bit of a job's last strip that must have one value, turned, and its CRC made anew.
+
+    Beside them masks that one check alone can tell from good ones.
+
+    Parameters
+    ----------
+    stream : bytes
+        A good weight stream.
+    bus_bytes : int
+        Bytes in a beat.
+    """
+    *before, packet = split_packets(stream)
+    head = unpack_record(spec.HEADER, packet[:HEADER_BYTES])
+    columns, blocks, block = head["columns"], head["blocks"], head["block_inputs"]
+    faults = []
+
+    def add(name: str, spoilt: bytes, *causes: str) -> None:
+        faults.append(Fault(name=name, data=b"".join([*before, spoilt]), causes=causes,
+                            strip=head["strip"]))
+
+    for field, bits in spec.HEADER:
+        for bit in range(bits):
+            value = head[field] ^ 1 << bit
+            causes = (FIELD_CAUSES.get(field, field),)
+            if field == "columns":
+                wrong = value > head["inputs"] or value < blocks
+                causes = ("count",) if wrong else MOVED
+            elif field == "blocks":
+                wrong = value > min(-(-head["inputs"] // block), columns)
+                causes = ("count",) if wrong else MOVED
+            add(f"bit {bit} of {field}", _header(packet, **{field: value}), *causes)
+    for output in range(head["cols"]):
+        at = _params_at(packet, head["cols"], output)
+        record = unpack_record(spec.OUTPUT_PARAMS, packet[at:at + PARAMS_BYTES])
+        for field, bits in spec.OUTPUT_PARAMS[1:]:
+            for bit in range(bits):
+                value = record[field] ^ 1 << bit
+                if field == "reserved" or _outside(field, value):
+                    add(f"bit {bit} of {field} of output {output}",
+                        _params(packet, head["cols"], output, **{field: value}),
+                        "reserved" if field == "reserved" else "params")
+    for bit in range(8 * (TRAILER_BYTES - 4)):
+        add(f"bit {bit} of the trailer",
+            _set_bits(packet, len(packet) - TRAILER_BYTES, {bit: 1}), "reserved")
+    bitmap_bits = -(-head["inputs"] // block)
+    bitmap = [packet[HEADER_BYTES + bit // 8] >> bit % 8 & 1 for bit in range(bitmap_bits)]
+    unused = -blocks * block % (8 * spec.ALIGN_BYTES)       # zeros behind the masks
+    if bitmap and not bitmap[-1] and unused >= block:
+        add("last block without survivors",
+            _set_bits(packet, HEADER_BYTES, {bitmap_bits - 1: 1}), "popcount")
+    for bit in range(bitmap_bits, bitmap_bits + -bitmap_bits % (8 * bus_bytes)):    # of its word
+        add(f"bit {bit} of the bitmap", _set_bits(packet, HEADER_BYTES, {bit: 1}), "range")
+    return faults
+
+
+FIELD_CAUSES = {"cols": "geometry", "block_inputs": "geometry", "inputs": "geometry"}
+"""Of fields of the header that have no cause of their name."""
+
+MOVED = ("popcount", "range", "params", "reserved", "crc", "weights_early_last",
+         "weights_late_last", "count")
+"""A wrong count moves the sections behind it, so what is seen first depends on the data."""
+
+
+def _outside(field: str, value: int) -> bool:
+    """Whether an output's multiplier or shift is not allowed."""
+    return (value < spec.MULT_MIN if field == "mult"
+            else not spec.SHIFT_MIN <= value <= spec.SHIFT_MAX)
 
 
 _Change = Callable[[bytes], bytes]

@@ -22,7 +22,8 @@ from sparseloom.sim.regress.play import Plan, make_plan, read_seen, simulate, wr
 BATCHES = (2, 4, 8, 16)
 """Cases of the first simulations; all further ones have as many as the last."""
 EARLY = 30
-"""Cases after which one asks whether the mutant can be told from the unchanged design at all."""
+"""Cases after which one asks whether the mutant can be told from the unchanged design at all.
+Behind the last case one asks again, and searches."""
 MOST_SECONDS = 60.0
 """After which a simulation is stopped; one of the unchanged design takes less than a tenth."""
 
@@ -91,10 +92,10 @@ class Hunt:
     def play(self, number: int) -> Verdict:
         """All cases, until one fails. Number 0 is the unchanged design."""
         began, played, equivalent, killer = time.perf_counter(), 0, False, None
-        asked = number == 0
+        asked, mutant = False, self.mutants.get(number)     # none: unchanged
         for batch, plans in self.batches:
-            if played >= EARLY and not asked:
-                asked, equivalent = True, shown_equivalent(self.design, self.mutants[number])
+            if mutant and played >= EARLY and not asked:
+                asked, equivalent = True, shown_equivalent(self.design, mutant, search=False)
                 if equivalent:
                     break
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=f"mutant{number}-") as name:
@@ -107,6 +108,8 @@ class Hunt:
             if killer is not None:
                 break
             played += len(plans)
+        if mutant and killer is None and not equivalent:
+            equivalent = shown_equivalent(self.design, mutant)
         case, problem = (None, "") if killer is None else (played + killer[0], killer[1])
         return Verdict(number=number, killed=killer is not None, equivalent=equivalent, case=case,
                        problem=problem, cases=played if case is None else case + 1,
@@ -190,9 +193,11 @@ def hunt(design: MutatedDesign, cases: Sequence[Case], *, jobs: int = 2,
 
 def _checks() -> dict[str, str]:
     """What a verdict depends on beside design and cases: the checks' own text."""
-    from sparseloom.sim.regress import check, play
+    from sparseloom.sim import faults
+    from sparseloom.sim.regress import case, check, play
 
-    return {module.__name__: Path(str(module.__file__)).read_text() for module in (check, play)}
+    return {module.__name__: Path(str(module.__file__)).read_text()
+            for module in (case, check, play, faults)}
 
 
 def prover() -> str:

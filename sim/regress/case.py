@@ -24,6 +24,8 @@ SCALES = ("spread", "ties", "clamps", "extreme")
 the permitted ranges."""
 STALLS = ("free", "light", "heavy", "freeze")
 CAUSES = tuple(name for name, _ in spec.ERROR_CAUSES.values() if name != "none")
+ANY_SHIFT = "shifts"
+"""Scale of directed cases: every shift, with biases that bring results around the clamps."""
 EVENTS = tuple((kind, cause, phase) for kind, cause in (
     *(("error", cause) for cause in CAUSES), ("clear", ""), ("reset", "")) for phase in PHASES)
 """Everything that can go wrong, in each phase: kind, error cause, phase."""
@@ -54,7 +56,7 @@ class RandomJob:
     kind : str
         Of :data:`KINDS`.
     scale : str
-        Of :data:`SCALES`.
+        Of :data:`SCALES`, or :data:`ANY_SHIFT`.
     seed : int
         Of weights, masks, parameters and activations.
     """
@@ -109,6 +111,15 @@ class RandomJob:
             shift = rng.choice([spec.SHIFT_MIN, 16, 31, 32, spec.SHIFT_MAX], count)
             most = spec.BIAS_LIMIT - (self.inputs << spec.PRODUCT_BITS)
             bias = np.where(rng.random(count) < 0.3, rng.choice([-most, most], count), bias)
+        elif self.scale == ANY_SHIFT:
+            mult = rng.integers(spec.MULT_MIN, spec.MULT_MAX + 1, count)
+            shift = rng.integers(spec.SHIFT_MIN, spec.SHIFT_MAX + 1, count)
+            # Around the clamps; or a product with one bit far above what the shift leaves.
+            far = 2.0 ** rng.integers(0, spec.SHIFT_MAX + 2 - shift)
+            aim = rng.choice((-1, 1), count) * np.where(rng.random(count) < 0.3, 0, far)
+            aim += rng.uniform(-200, 200, count)
+            most = spec.BIAS_LIMIT - (self.inputs << spec.PRODUCT_BITS)
+            bias = np.clip(np.rint(aim * 2.0 ** shift / mult), -most, most)
         else:
             # Ties need few places behind the point, clamps a gain above one.
             aim = {"spread": 60, "ties": 90, "clamps": 400}[self.scale]
@@ -166,6 +177,8 @@ class Event:
         Which of the ways to cause that error; cycles of a reset, less one, modulo 4.
     delay : int
         Cycles behind the phase's begin.
+    fault : str
+        Name of the spoilt packet, where it is not picked.
     """
 
     kind: str
@@ -173,6 +186,7 @@ class Event:
     phase: str
     pick: int
     delay: int = 0
+    fault: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

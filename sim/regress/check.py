@@ -5,6 +5,7 @@ from sparseloom.hw.job import pack_fields
 from sparseloom.hw.registers import COUNTERS, TABLE, build_values
 from sparseloom.model.packed import spec
 from sparseloom.model.packed.cycles import UnitJob, UnitShape, delay_bounds, predict
+from sparseloom.model.packed.stream import split_packets
 from sparseloom.sim.regress.case import PORTS, Case
 from sparseloom.sim.regress.play import AGAIN, Seen, Work, cleared_irqs, written_registers
 
@@ -214,7 +215,29 @@ def _error(seen: Seen) -> list[str]:
         found.append(f"{what}: IRQ_STATUS.error: expected 1, found 0")
     if seen.log["refused"][1] != RESPONSE_REFUSED:
         found.append(f"{what}: a push was taken in error")
-    return found
+    raised, stopped = seen.note("note:raised"), seen.note("note:stopped")
+    found += [f"{what}: {count} {beats} were taken in error"
+              for beats in ("weight_beats", "act_beats")
+              if (count := stopped[beats] - raised[beats])]
+    return found + _begun(seen, name, stopped["weight_beats"])
+
+
+def _begun(seen: Seen, cause: str, beats: int) -> list[str]:
+    """No packet may begin behind one whose contents are wrong."""
+    fault, work = seen.plan.fault, seen.plan.works[0]
+    if (fault is None or fault.strip is None or len(fault.data) != len(work.weights)
+            or len(fault.causes) > 2            # sections that a wrong count moves
+            or cause not in ("reserved", "range", "popcount", "params", "crc")):
+        return []
+    bus, tables = seen.plan.case.config.bus_bytes, int(work.layer.lut is not None)
+    packets = split_packets(work.weights)
+    whole = packets[:fault.strip + tables + 1]      # a table's fault is told of strip 0
+    before = seen.plan.streams[0]["weights"].index((fault.data, bytes(fault.keep_list())))
+    most = (before * len(work.weights) + sum(map(len, whole))) // bus
+    if beats > most:
+        return [f"{fault.name}: expected {most} weight beats at most, found {beats}: a packet "
+                "began behind a wrong one"]
+    return []
 
 
 def _reset(seen: Seen, work: Work) -> list[str]:

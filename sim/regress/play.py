@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sparseloom.hw.config import ArrayConfig
 from sparseloom.hw.job import Job, pack_fields, unpack_fields
 from sparseloom.hw.registers import COUNTERS, DATA_BITS, REGISTERS, TABLE, Access, build_values
 from sparseloom.model.packed.layer import PackedLayer
@@ -15,7 +14,7 @@ from sparseloom.model.reference import accumulate, from_sums
 from sparseloom.sim.beats import Packet, read_open_beats, write_beats
 from sparseloom.sim.build import TOP, Build
 from sparseloom.sim.errors import SimulationError
-from sparseloom.sim.faults import Fault, act_faults, weight_faults
+from sparseloom.sim.faults import Fault, act_faults, bit_faults, weight_faults
 from sparseloom.sim.long_run import NOTE, QUIET, SCRIPT
 from sparseloom.sim.regress.case import PHASES, PORTS, Case
 from sparseloom.sim.rules import broken_rule
@@ -139,8 +138,7 @@ class Seen:
 
 def make_plan(case: Case) -> Plan:
     """Streams and script of a case."""
-    config = case.config
-    works = [_work(case, index, config) for index in range(len(case.jobs))]
+    works = [make_work(case, index) for index in range(len(case.jobs))]
     if case.event is None:
         streams: list[Streams] = [{"weights": [work.weights for work in works],
                                    "acts": [work.acts for work in works]}]
@@ -149,8 +147,9 @@ def make_plan(case: Case) -> Plan:
     return _event_plan(case, works[0])
 
 
-def _work(case: Case, index: int, config: ArrayConfig) -> Work:
-    spec = case.jobs[index]
+def make_work(case: Case, index: int) -> Work:
+    """A job of a case with its streams."""
+    config, spec = case.config, case.jobs[index]
     layer, x = spec.layer(config, f"job{index}"), spec.activations()
     tag = (case.seed + index) % 256
     sums = accumulate(x, layer.dense_weight(), layer.bias)
@@ -334,6 +333,9 @@ def choose_fault(case: Case, work: Work) -> tuple[Fault | None, str]:
     assert event is not None
     if event.cause == "job":
         return None, "job"
+    if event.fault:
+        return next((fault, source) for fault, source in all_faults(case, work)
+                    if fault.name == event.fault)
     if event.cause.startswith("acts"):
         faults, source = act_faults(work.acts, config.bus_bytes, config.rows), "acts"
     else:
@@ -345,6 +347,14 @@ def choose_fault(case: Case, work: Work) -> tuple[Fault | None, str]:
         if fits:
             return fits[event.pick % len(fits)], source
     raise AssertionError("every stream can be spoilt")
+
+
+def all_faults(case: Case, work: Work) -> list[tuple[Fault, str]]:
+    """Every spoilt packet that there is of a job, with the stream that it is in."""
+    config = case.config
+    return [*((fault, "weights") for faults in (weight_faults, bit_faults)
+              for fault in faults(work.weights, config.bus_bytes)),
+            *((fault, "acts") for fault in act_faults(work.acts, config.bus_bytes, config.rows))]
 
 
 def _holds(case: Case, work: Work, source: str, before: int) -> Steps:
@@ -388,7 +398,8 @@ def _provoke(case: Case, work: Work, source: str, mask: int) -> Steps:
     steps += [_status("until", "error"), *RELEASE, ("done 0 0", "void"),
               _access("ERROR", label="ERROR:raised"), _access("STATUS", label="STATUS:raised"),
               _access("IRQ_STATUS", label="IRQ_STATUS:raised"),
-              *_describe(work.job, "refused"), _access("JOB_PUSH", "write", "refused")]
+              *_describe(work.job, "refused"), _access("JOB_PUSH", "write", "refused"),
+              ("note 0 0", "note:raised"), (f"sleep {QUIET:x} 0", ""), ("note 0 0", "note:stopped")]
     return steps
 
 

@@ -31,8 +31,8 @@ def test_the_rate_leaves_out_what_is_shown_equivalent():
 def test_a_survivor_is_listed_with_its_reason(monkeypatch):
     monkeypatch.setattr(module, "REASONS", {"unit.x: inv of and Y[3] to $w": "It does not matter."})
     rows = [*ROWS[:3], one(4, "survived")]
-    part = page_part({"build": "3x5", "seed": 1, "cases": 9, "summary": summary(rows),
-                      "mutants": rows})
+    part = page_part({"build": "3x5", "seed": 1, "cases": 9, "directed_cases": 7,
+                      "summary": summary(rows), "mutants": rows})
     assert "4 mutants, 1 shown equivalent, 2 of the other 3 killed: 66.67 %" in part
     assert "| crc | 3 | 1 | 1 | 1 |" in part
     assert "- `unit.x`: inv of and Y[3] to w. It does not matter." in part

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from sparseloom.hw.synthesis import CHILD
+from sparseloom.hw.tool import run_tool
 from sparseloom.model.errors import InputError
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.mutation import equivalence
 from sparseloom.sim.mutation import hunt as module
 from sparseloom.sim.mutation.design import (
     FLAT,
@@ -19,6 +22,7 @@ from sparseloom.sim.mutation.design import (
     read_candidates,
     with_mutants,
 )
+from sparseloom.sim.mutation.directed import directed_plays
 from sparseloom.sim.mutation.equivalence import shown_equivalent
 from sparseloom.sim.mutation.hunt import Verdict, hunt, read_verdicts
 from sparseloom.sim.queues import BUILDS
@@ -171,8 +175,10 @@ def test_the_unchanged_design_must_pass(fake, monkeypatch):
         hunt(fake[0], [draw_case(1, 0, [BUILD])], records=fake[1])
 
 
-def test_mutants_of_a_small_build(tmp_path):
-    """Fatal ones die, one that is none lives, and only that one is shown equivalent."""
+def test_mutants_of_a_small_build(tmp_path, monkeypatch):
+    """Fatal ones die, one that is none lives, and only what lives is shown equivalent."""
+    monkeypatch.setattr(equivalence, "MOST_SEARCHES", 0)    # minutes: tested on a small design
+    monkeypatch.setattr(equivalence, "MOST_OPENED", 0)
     config = BUILDS[BUILD]
     listed, pool = list_candidates(config, seed=1, pool=4000, cache=tmp_path)
     some = list(choose(pool, 30, 1, least=1))
@@ -193,3 +199,46 @@ def test_mutants_of_a_small_build(tmp_path):
     assert sum(verdict.killed for verdict in others) >= 20
     for verdict in [killed, *(one for one in others if one.killed)][:3]:
         assert not shown_equivalent(design, mutants[verdict.number - 1])
+
+
+DESIGN = """
+module sparseloom(input aclk, input go, output reg seen, output safe);
+  reg [2:0] ring = 1;
+  reg idle = 0;
+  always @(posedge aclk) begin
+    if (go) ring <= {ring[1:0], ring[2]};
+    idle <= go;
+    seen <= ring[0] & ~ring[1];
+  end
+  assign safe = ring[2];
+endmodule
+"""
+"""Of a ring with one bit up, ``ring[1]`` tells nothing where ``ring[0]`` is up."""
+
+
+@pytest.mark.parametrize(("mode", "pin", "equal", "searched"), [
+    ("none", "A", True, False), ("const1", "Y", True, True), ("const0", "Y", False, True)])
+def test_states_that_are_never_reached(tmp_path, mode, pin, equal, searched):
+    """What differs only there is shown by the search; what differs elsewhere is not."""
+    (tmp_path / "d.v").write_text(DESIGN)
+    steps = ["read_verilog d.v", "hierarchy -top sparseloom", "proc", "rename -wire t:$not",
+             f"write_rtlil {FLAT}"]
+    run_tool("yosys", CHILD, steps, folder=tmp_path, log=tmp_path / "log", seconds=60,
+             keep_log=tmp_path / "kept")
+    inverter, = re.findall(r"cell \$not (\S+)", (tmp_path / FLAT).read_text())
+    change = replace(mutant(1), command=f"mutate -mode {mode} -module sparseloom -cell {inverter} "
+                                        f"-port {pin} -portbit 0")
+    design = module.MutatedDesign(folder=tmp_path, config=BUILDS[BUILD], mutants=(change,))
+    assert shown_equivalent(design, change, search=False) == (equal and not searched)
+    assert shown_equivalent(design, change) == equal
+
+
+def test_directed_cases_spoil_every_bit_that_has_one_value():
+    """Each fault once, and no two cases alike."""
+    cases = directed_plays("3x5")
+    faults = [case.event.fault for case in cases if case.event]
+    assert len(faults) == len(set(faults)) > 300
+    assert {"bit 15 of reserved", "bit 4 of weight_bits", "bit 95 of the trailer",
+            "bit 7 of reserved of output 2"} <= set(faults)
+    assert len({str(case) for case in cases}) == len(cases)
+    assert max(stall.cycles for case in cases for stall in case.stalls.values()) > 1 << 16
