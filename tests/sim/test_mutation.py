@@ -181,7 +181,7 @@ def test_mutants_of_a_small_build(tmp_path, monkeypatch):
     monkeypatch.setattr(equivalence, "MOST_OPENED", 0)
     config = BUILDS[BUILD]
     listed, pool = list_candidates(config, seed=1, pool=4000, cache=tmp_path)
-    some = list(choose(pool, 30, 1, least=1))
+    some = list(choose(pool, 30, 1, least=1))[::2]
     netlist = (listed / FLAT).read_text()
     running, = re.findall(r"cell \$dff (\S+)\n(?:    .*\n)*?    connect \\Q \\unit\.fault\.run\n",
                           netlist)
@@ -196,7 +196,7 @@ def test_mutants_of_a_small_build(tmp_path, monkeypatch):
     *others, killed, same = verdicts
     assert killed.killed and killed.cases <= 4 and killed.problem
     assert not same.killed and same.equivalent and same.cases == module.EARLY
-    assert sum(verdict.killed for verdict in others) >= 20
+    assert sum(verdict.killed for verdict in others) >= 10
     for verdict in [killed, *(one for one in others if one.killed)][:3]:
         assert not shown_equivalent(design, mutants[verdict.number - 1])
 
