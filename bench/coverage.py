@@ -263,7 +263,8 @@ def page_part(found: Mapping[str, Any]) -> str:
         lines += ["", "Python: not measured."]
     else:
         numbers = python_found["lines"]
-        low = sorted((percent(one), name) for name, one in python_found["files"].items())[:8]
+        low = sorted((percent(one), name) for name, one in python_found["files"].items()
+                     if one[1])[:8]
         parts = [part for part in PARTS if part in python_found["parts"]]
         lines += ["", f"Python: {percent(numbers):.1f} % of the lines of `model/`, `hw/` and "
                   f"`sim/` ({numbers[0]:,} of {numbers[1]:,}), by {', '.join(parts)}; processes "
