@@ -22,7 +22,7 @@ from bench.folders import Folders, read_json, write_json
 from sparseloom.hw.resources import resource_model
 from sparseloom.sim.explore.encoders import find_encoder
 from sparseloom.sim.explore.farm import Dask, Farm, Serial, open_farm
-from sparseloom.sim.explore.masks import LayerMask, ModelMasks
+from sparseloom.sim.explore.masks import Heads, LayerMask, ModelMasks
 from sparseloom.sim.explore.run import Findings, Question, explore
 from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.explore.store import PointStore
@@ -56,6 +56,11 @@ class NormWorkload:
         """The largest K."""
         return find_workload(self.name).max_inputs
 
+    @property
+    def attention(self) -> tuple[Heads, ...]:
+        """Of the encoder's shapes."""
+        return find_encoder(self.name).attention()
+
     def masks(self, pruning: Pruning) -> ModelMasks:
         """By norms of seeded weights."""
         import torch
@@ -66,7 +71,7 @@ class NormWorkload:
         weights = {f"layer.{place}": torch.randn((outputs, inputs), generator=generator)
                    for place, (outputs, inputs, _) in enumerate(kinds)}
         columns = columns_by_norm(weights, pruning)
-        return ModelMasks(kind="norms", layers=tuple(
+        return ModelMasks(kind="norms", attention=self.attention, layers=tuple(
             LayerMask.of(columns[name], outputs=outputs, p=pruning.p, raw=kind == "raw",
                          lut=kind == "lut")
             for name, (outputs, _, kind) in zip(weights, kinds, strict=True)))
