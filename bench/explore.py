@@ -1,9 +1,10 @@
 """Points of the cycle model a minute, on Dask and in one process: ``python -m bench.explore``.
 
-Two sweeps: shapes of MiniLM with balanced masks, and, on fewer arrays, 36 different layers of its
-size pruned by norms, as a real checkpoint has them. The bar is the first one's: points a minute of
-``CORES`` cores by the processor time of all processes, since a clock on the wall of a machine that
-does other things tells of those. That clock's figure is recorded as well, with the machine's load.
+Two sweeps: shapes of MiniLM with balanced masks, and 36 different layers of its size pruned by
+norms, as a real checkpoint has them. The bar is the first one's: points a minute of ``CORES`` cores
+by the processor time of all processes, and, where the machine does nothing else (its load is below
+``QUIET``), by the clock on the wall as well. Both figures, the load and by which the bar was judged
+are recorded.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from bench.folders import Folders, read_json, write_json
 from sparseloom.hw.resources import resource_model
 from sparseloom.sim.explore.encoders import find_encoder
 from sparseloom.sim.explore.farm import Dask, Farm, Serial, open_farm
-from sparseloom.sim.explore.masks import LayerMask, ModelMasks
+from sparseloom.sim.explore.masks import Heads, LayerMask, ModelMasks
 from sparseloom.sim.explore.run import Findings, Question, explore
 from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.explore.store import PointStore
@@ -38,6 +39,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CORES = 2
 BAR = 5000
 """Points a minute on ``CORES`` cores."""
+QUIET = 1.0
+"""Load below which the clock on the wall tells of this run alone."""
 MODEL, DEVICE, TOKENS, SEED = "minilm", "85k", 128, 1
 SWEEP = Axes(arrays=tuple((rows, cols) for rows in (4, 8, 12, 16) for cols in range(4, 25, 2)),
              blocks=((12, 16), (24, 16)), compressions=(1.0, 2.0, 3.0, 5.0),
@@ -56,6 +59,11 @@ class NormWorkload:
         """The largest K."""
         return find_workload(self.name).max_inputs
 
+    @property
+    def attention(self) -> tuple[Heads, ...]:
+        """Of the encoder's shapes."""
+        return find_encoder(self.name).attention()
+
     def masks(self, pruning: Pruning) -> ModelMasks:
         """By norms of seeded weights."""
         import torch
@@ -66,7 +74,7 @@ class NormWorkload:
         weights = {f"layer.{place}": torch.randn((outputs, inputs), generator=generator)
                    for place, (outputs, inputs, _) in enumerate(kinds)}
         columns = columns_by_norm(weights, pruning)
-        return ModelMasks(kind="norms", layers=tuple(
+        return ModelMasks(kind="norms", attention=self.attention, layers=tuple(
             LayerMask.of(columns[name], outputs=outputs, p=pruning.p, raw=kind == "raw",
                          lut=kind == "lut")
             for name, (outputs, _, kind) in zip(weights, kinds, strict=True)))
@@ -103,17 +111,16 @@ def workloads() -> dict[str, Workload]:
 def measure(name: str, farm: Farm, axes: Axes, every: int) -> dict[str, Any]:
     """One workload: on a cluster, once more, and a part of it in this process.
 
-    ``every`` thins out the arrays of that part, and those of the layers pruned by norms.
+    ``every`` thins out the arrays of that part.
     """
     workload = workloads()[name]
     part = Axes(arrays=axes.arrays[::every], blocks=axes.blocks, compressions=axes.compressions,
                 bus_bits=axes.bus_bits)
-    whole = axes if name == "balanced" else part
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as kept, tempfile.TemporaryDirectory() as other:
         store = PointStore(Path(kept))
-        first, fast = timed(workload, whole, farm, store)
-        again, repeat = timed(workload, whole, farm, store)
+        first, fast = timed(workload, axes, farm, store)
+        again, repeat = timed(workload, axes, farm, store)
         alone, serial = timed(workload, part, Serial(), PointStore(Path(other)))
     cycles = {(point.config, point.pruning): point.cycles for point in first.points}
     return {"dask": fast, "repeat": repeat, "serial": serial, "load_before": round(load, 1),
@@ -122,10 +129,17 @@ def measure(name: str, farm: Farm, axes: Axes, every: int) -> dict[str, Any]:
                                for point in alone.points)}
 
 
+def judged_by(found: Mapping[str, Any]) -> list[str]:
+    """Figures that the bar is held against: the clock's only on a quiet machine."""
+    clock = ["points_per_minute"] if found["load_before"] < QUIET else []
+    return ["points_per_minute_by_cpu", *clock]
+
+
 def holds(name: str, found: Mapping[str, Any]) -> bool:
     """Whether a workload keeps what is promised of it."""
     return (found["repeat"]["computed"] == 0 and found["same_again"] and found["same_serial"]
-            and (name != "balanced" or found["dask"]["points_per_minute_by_cpu"] >= BAR))
+            and (name != "balanced" or all(found["dask"][figure] >= BAR
+                                           for figure in judged_by(found))))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -135,7 +149,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--workload", choices=list(workloads()), help="only this one")
     parser.add_argument("--workers", type=int, default=CORES, help="processes of the cluster")
     parser.add_argument("--every", type=int, default=6,
-                        help="in one process, and by norms, only each so many-th array")
+                        help="in one process only each so many-th array")
     options = parser.parse_args(words)
     path = Folders(options.root).results / "explore.json"
     table = {"bar": BAR, "model": f"{MODEL}, {TOKENS} tokens", **(read_json(path) or {})}
@@ -143,7 +157,8 @@ def main(words: Sequence[str] | None = None) -> int:
     with open_farm(workers=options.workers) as farm:
         for name in [options.workload] if options.workload else workloads():
             found = measure(name, farm, SWEEP, options.every)
-            table[name] = {**found, "holds": holds(name, found), "workers": options.workers,
+            table[name] = {**found, "holds": holds(name, found),
+                           "judged_by": judged_by(found), "workers": options.workers,
                            "processor": processor(), "git": git_revision(ROOT),
                            "command": f"make bench-explore ARGS='--workload {name}'"}
             write_json(path, table, indent=1)

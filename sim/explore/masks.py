@@ -79,6 +79,30 @@ class LayerMask:
         return int((per_block * heights).sum())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """Attention of an encoder layer, and of layers equal to it.
+
+    Parameters
+    ----------
+    heads, size : int
+        How many, and inputs of each.
+    count : int
+        Encoder layers like this one.
+    """
+
+    heads: int
+    size: int
+    count: int = 1
+
+    def head_layers(self, tokens: int) -> tuple[LayerMask, LayerMask]:
+        """One head's layer of scores, and of context: keys or values are its dense weights."""
+        scores, context = (
+            LayerMask.of(np.ones((1, inputs), bool), outputs=outputs, p=outputs, raw=True)
+            for outputs, inputs in ((tokens, self.size), (self.size, tokens)))
+        return scores, context
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelMasks:
     """All layers of a model.
@@ -89,10 +113,13 @@ class ModelMasks:
     kind : str
         Where they come from: ``artefact`` (trained), ``norms`` (one shot, by norms of the
         checkpoint's weights), ``balanced`` (seeded; strips of equal length).
+    attention : tuple of Heads
+        Its products, dense whatever was pruned; none where the model does not tell its heads.
     """
 
     layers: tuple[LayerMask, ...]
     kind: str
+    attention: tuple[Heads, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -102,6 +129,8 @@ class ModelMasks:
             told.update(json.dumps([layer.outputs, layer.inputs, layer.p, layer.raw, layer.lut,
                                     layer.count, len(layer.bits)]).encode())
             told.update(layer.bits)
+        told.update(json.dumps(["attention", *([one.heads, one.size, one.count]
+                                               for one in self.attention)]).encode())
         return told.hexdigest()
 
     @cached_property

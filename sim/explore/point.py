@@ -4,19 +4,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sparseloom.model.packed.cycles import UnitJob, UnitShape, layer_jobs, predict
-from sparseloom.sim.explore.masks import ModelMasks
+from sparseloom.sim.explore.masks import Heads, ModelMasks
 
 CODE = ("sparseloom.model.packed.cycles", "sparseloom.model.packed.strip_load",
         "sparseloom.model.packed.timing", "sparseloom.model.packed.spec",
         "sparseloom.sim.explore.masks", "sparseloom.sim.explore.point")
 """Modules that decide a point's result; their sources are a part of its key."""
+ATTENTION_BITS = 8
+"""Of keys and values; where a build's weights are of 4 bits, a unit for 8 beside it runs them."""
 
 
 @cache
@@ -66,7 +68,8 @@ def evaluate_chunk(chunk: Chunk) -> list[dict[str, Any]]:
     -------
     list of dict
         ``key``, ``cycles`` (sum over the layers, each alone from its first activation to its last
-        result) and ``ideal_cycles`` (the array's work alone).
+        result, and attention's products, all heads of one a queue) and ``ideal_cycles``
+        (the array's work alone).
 
     Raises
     ------
@@ -89,8 +92,27 @@ def evaluate_chunk(chunk: Chunk) -> list[dict[str, Any]]:
         for layer, job in zip(chunk.masks.layers, jobs[cut], strict=True):
             cycles += layer.count * _layer_cycles(job, shape, known)
             ideal += layer.count * sum(job.columns) * groups
+        for one in chunk.masks.attention:
+            taken, least = attention_cycles(replace(one, count=1), chunk.tokens,
+                                            replace(shape, weight_bits=ATTENTION_BITS))
+            cycles += one.count * taken
+            ideal += one.count * least
         found.append({"key": key, "cycles": cycles, "ideal_cycles": ideal})
     return found
+
+
+@lru_cache(maxsize=1 << 14)
+def attention_cycles(heads: Heads, tokens: int, shape: UnitShape) -> tuple[int, int]:
+    """Cycles of an encoder layer's two products, and those of the array's work alone.
+
+    The heads of a product are one queue on the idle unit, as the receipt counts them.
+    """
+    cycles = ideal = 0
+    for layer in heads.head_layers(tokens):
+        job = layer.job(shape, tokens)
+        cycles += predict(layer_jobs(job, shape) * heads.heads, shape).cycles
+        ideal += heads.heads * sum(job.columns) * -(-tokens // shape.rows)
+    return cycles, ideal
 
 
 def _layer_cycles(job: UnitJob, shape: UnitShape, known: dict[tuple, int]) -> int:

@@ -21,6 +21,7 @@ def as_dict(findings: Findings, *, every: bool = False) -> dict[str, Any]:
     return {
         "model": question.workload.name, "device": find_device(question.device).part,
         "tokens": question.tokens, "fill": question.fill,
+        "attention": bool(question.workload.attention),
         "objectives": [quality, *OBJECTIVES],
         "points": len(findings.points), "distinct_points": findings.distinct,
         "computed": findings.computed, "seconds": round(findings.seconds, 3),
@@ -71,6 +72,9 @@ def show(findings: Findings, console: Console, *, most: int) -> None:
     lines.append(f"COMB and FF are estimated within {errors['comb']:.0%} and {errors['ff']:.0%} "
                  f"({question.resources.builds} builds, each left out in turn), unless marked *; "
                  "DSP and BRAM are exact")
+    lines.append("cycles are of all matrix products of the encoder, attention's two included"
+                 if question.workload.attention else
+                 "cycles are of the Linear layers alone: the model does not tell attention's heads")
     scored = sum(point.score is not None for point in points)
     if findings.by_score:
         lines.append(f"the front is over measured scores: {scored:,} points have one, the others "

@@ -217,8 +217,10 @@ def explore(question: Question, farm: Farm, store: PointStore,
     """
     workload, axes = question.workload, question.axes
     device = find_device(question.device)
-    builds, refused = fitting_builds(axes, workload.max_inputs, device, question.resources,
-                                     question.fill)
+    # A context has as many inputs as the sentence has tokens.
+    most = max([workload.max_inputs, *(max(question.tokens, one.size)
+                                       for one in workload.attention)])
+    builds, refused = fitting_builds(axes, most, device, question.resources, question.fill)
     masks, failed = _masks(workload, axes.prunings(), progress)
     refused.update(failed)
     if not builds or not masks:

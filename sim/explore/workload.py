@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,9 @@ from sparseloom.model.config import PruneConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.artefact import artefact_path, read_artefact
 from sparseloom.model.packed.layer import PackedLayer
+from sparseloom.model.products import read_attention
 from sparseloom.sim.explore.encoders import EncoderShape, find_encoder
-from sparseloom.sim.explore.masks import LayerMask, ModelMasks
+from sparseloom.sim.explore.masks import Heads, LayerMask, ModelMasks
 
 STRUCTURES = ("column", "block")
 """Groups that the unit skips at full speed."""
@@ -71,6 +73,11 @@ class Workload(Protocol):
     @property
     def max_inputs(self) -> int:
         """The largest K of its layers."""
+        ...
+
+    @property
+    def attention(self) -> tuple[Heads, ...]:
+        """Of its encoder layers; none where it does not tell its heads."""
         ...
 
     def masks(self, pruning: Pruning) -> ModelMasks:
@@ -129,9 +136,14 @@ class ShapeWorkload:
         """The largest K."""
         return max(inputs for _, inputs, _, _ in self.shape.linears())
 
+    @property
+    def attention(self) -> tuple[Heads, ...]:
+        """Of the shapes."""
+        return self.shape.attention()
+
     def masks(self, pruning: Pruning) -> ModelMasks:
         """Balanced masks; see the class."""
-        return ModelMasks(kind="balanced", layers=tuple(
+        return ModelMasks(kind="balanced", attention=self.attention, layers=tuple(
             LayerMask.of(self._columns(outputs, inputs, pruning), outputs=outputs, p=pruning.p,
                          raw=kind == "raw", lut=kind == "lut", count=count)
             for outputs, inputs, kind, count in self.shape.linears()))
@@ -168,15 +180,23 @@ class CheckpointWorkload:
         self.folder, self.name = folder, folder.resolve().name
         self._weights: dict[str, Any] | None = None
         self._kinds: dict[str, tuple[bool, bool]] = {}
+        self._attention: tuple[Heads, ...] = ()
 
     def _load(self) -> dict[str, Any]:
         """Weights of the encoder's Linear layers, by name."""
         if self._weights is None:
             # Only now: these load the model's libraries.
             from sparseloom.model.checkpoint import load_checkpoint
-            from sparseloom.model.layers import encoder_layers
+            from sparseloom.model.layers import attention_layers, base_model, encoder_layers
 
-            layers = encoder_layers(load_checkpoint(self.folder).model)
+            model = load_checkpoint(self.folder).model
+            base: Any = base_model(model)
+            layers = encoder_layers(model)
+            if hasattr(base, "set_attn_implementation"):    # else they do not run on the unit
+                heads = int(base.config.num_attention_heads)
+                self._attention = gathered(
+                    (heads, roles["key"].module.out_features // heads)
+                    for roles in attention_layers(layers).values())
             self._weights = {layer.name: layer.module.weight.detach() for layer in layers}
             self._kinds = {layer.name: (layer.residual, layer.activation is not None)
                            for layer in layers}
@@ -187,14 +207,26 @@ class CheckpointWorkload:
         """The largest K."""
         return max(weight.shape[1] for weight in self._load().values())
 
+    @property
+    def attention(self) -> tuple[Heads, ...]:
+        """Heads by its configuration."""
+        self._load()
+        return self._attention
+
     def masks(self, pruning: Pruning) -> ModelMasks:
         """Masks by norms; see the class."""
         weights = self._load()
         columns = columns_by_norm(weights, pruning)
-        return ModelMasks(kind="norms", layers=tuple(
+        return ModelMasks(kind="norms", attention=self._attention, layers=tuple(
             LayerMask.of(columns[name], outputs=weight.shape[0], p=pruning.p,
                          raw=self._kinds[name][0], lut=self._kinds[name][1])
             for name, weight in weights.items()))
+
+
+def gathered(each: Iterable[tuple[int, int]]) -> tuple[Heads, ...]:
+    """Heads and their size of each encoder layer, equal ones together."""
+    return tuple(Heads(heads=heads, size=size, count=count)
+                 for (heads, size), count in Counter(each).items())
 
 
 def columns_by_norm(weights: Mapping[str, Any], pruning: Pruning) -> dict[str, np.ndarray]:
@@ -248,9 +280,12 @@ class ArtefactWorkload:
 
     def __init__(self, folder: Path, name: str | None = None):
         self.name = name or folder.resolve().name
-        self._layers: list[PackedLayer] = list(read_artefact(folder).layers.values())
+        found = read_artefact(folder)
+        self._layers: list[PackedLayer] = list(found.layers.values())
+        self.attention = gathered((one.heads, one.head_size)
+                                  for one in read_attention(found.metadata, found.layers))
         self._checkpoint = CheckpointWorkload(folder)
-        self._own = ModelMasks(kind="artefact", layers=tuple(
+        self._own = ModelMasks(kind="artefact", attention=self.attention, layers=tuple(
             LayerMask.of(layer.column_mask(), outputs=layer.out_features, p=layer.p, raw=layer.raw,
                          lut=layer.lut is not None) for layer in self._layers))
 
@@ -288,4 +323,4 @@ class ArtefactWorkload:
             raise InputError(f"compression: expected {self.compression:.3g} or more, as the "
                              f"artefact has it (less needs the dense checkpoint), found "
                              f"{pruning.compression:g}")
-        return self._checkpoint.masks(pruning)
+        return replace(self._checkpoint.masks(pruning), attention=self.attention)

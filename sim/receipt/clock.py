@@ -10,8 +10,10 @@ from typing import Any
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError, cut
 
-ALIKE = ("rows", "cols", "lanes", "bus_bits", "weight_bits", "act_words")
-"""Settings that a fit and a build must share for the fit's clock to be the build's."""
+ALIKE = ("rows", "cols", "lanes", "bus_bits", "weight_bits", "max_k", "act_words", "block_inputs",
+         "queue_depth")
+"""Settings that a fit and a build must share for the fit's clock to be the build's: all but the
+target."""
 MAKE_FIT = "sparseloom hw fit --json FILE"
 
 

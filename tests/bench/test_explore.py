@@ -2,7 +2,7 @@
 import json
 
 from bench import explore as module
-from bench.explore import NormWorkload, main
+from bench.explore import NormWorkload, holds, judged_by, main
 from sparseloom.sim.explore.farm import Serial
 from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.explore.workload import Pruning
@@ -28,6 +28,15 @@ def test_writes_what_it_found_and_tells_a_missed_bar(tmp_path, monkeypatch, caps
     assert capsys.readouterr().err == "error: balanced: a bar is missed\n"
     found = json.loads((tmp_path / "bench/results/explore.json").read_text())
     assert not found["balanced"]["holds"] and found["norms"]["holds"]
+
+
+def test_the_clock_counts_on_a_quiet_machine_alone():
+    found = {"repeat": {"computed": 0}, "same_again": True, "same_serial": True,
+             "dask": {"points_per_minute_by_cpu": module.BAR, "points_per_minute": module.BAR - 1}}
+    assert judged_by({**found, "load_before": 1.0}) == ["points_per_minute_by_cpu"]
+    assert holds("balanced", {**found, "load_before": 1.0})
+    assert not holds("balanced", {**found, "load_before": 0.9})
+    assert holds("norms", {**found, "load_before": 0.9}), "without a bar"
 
 
 def test_layers_by_norms_all_differ():

@@ -7,7 +7,8 @@ from sparseloom.sim.explore.run import Question
 from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.explore.workload import ShapeWorkload
 
-TINY = ShapeWorkload(name="tiny", shape=EncoderShape(blocks=2, hidden=24, inner=40), seed=3)
+TINY = ShapeWorkload(
+    name="tiny", shape=EncoderShape(blocks=2, hidden=24, inner=40, heads=3), seed=3)
 """Two encoder layers; neither 5 nor 7 divides their sizes."""
 
 COEFFICIENTS = {"unit": 3500, "cells": 60, "pairs": 100, "edge": 50, "lanes": 300, "bus_bits": 10,

@@ -36,6 +36,7 @@ def test_json_and_a_repeat(monkeypatch, capsys, tmp_path):
     assert (found["model"], found["device"], found["tokens"]) == ("bert-tiny", "LFE5U-85F", 9)
     assert found["points"] == found["distinct_points"] == found["computed"] == 4
     assert found["objectives"][0] == "compression and bits of weights" and "all" not in found
+    assert found["attention"] is True
     for point in found["front"]:
         assert point["latency_ms"] == point["cycles"] / 100_000
         assert point["clock"] == {"mhz": 100.0, "source": "given"}
@@ -58,6 +59,7 @@ def test_table(monkeypatch, capsys, tmp_path):
     assert code == 0
     assert "bert-tiny on LFE5U-85F, 9 tokens; masks: balanced, seeded" in out
     assert "4 points within the device's limits, 4 of the cycle model: 4 computed, 0 kept" in out
+    assert "all matrix products of the encoder, attention's two included" in out
     assert "no score was measured" in out and "4 × 3" in out and "clock: given" in out
     code, out, _ = call(monkeypatch, capsys, *words, "--scores", table, "--task", "sst2",
                         "--scored-as", "theirs", "--most", 1)

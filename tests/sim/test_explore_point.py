@@ -3,13 +3,17 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sparseloom.model.packed.artefact import write_artefact
 from sparseloom.model.packed.cycles import UnitJob, UnitShape, layer_cycles, layer_jobs, predict
+from sparseloom.model.products import FIELD, Attention, with_products
 from sparseloom.sim.explore import point as module
-from sparseloom.sim.explore.masks import LayerMask, ModelMasks
+from sparseloom.sim.explore.masks import Heads, LayerMask, ModelMasks
 from sparseloom.sim.explore.point import chunks_of, evaluate_chunk, point_key
-from sparseloom.sim.explore.workload import Pruning
+from sparseloom.sim.explore.workload import ArtefactWorkload, Pruning
+from sparseloom.sim.receipt.receipt import make_receipt
 from tests.layers import random_layer
 from tests.sim.explorations import TINY
+from tests.sim.receipts import CONFIG
 
 SHAPES = [UnitShape(rows=rows, cols=cols, lanes=lanes, bus_bytes=bus, weight_bits=bits,
                     act_words=100)
@@ -44,7 +48,8 @@ def test_real_layers_take_what_the_cycle_model_says_one_by_one():
 
 
 def test_dense_shapes_take_what_their_columns_say():
-    masks = TINY.masks(dataclasses.replace(PRUNED, compression=1.0))
+    masks = dataclasses.replace(TINY.masks(dataclasses.replace(PRUNED, compression=1.0)),
+                                attention=())
     for shape, record in zip(SHAPES, cycles_of(masks, 9), strict=True):
         wanted = 0
         for outputs, inputs, kind, count in TINY.shape.linears():
@@ -54,6 +59,32 @@ def test_dense_shapes_take_what_their_columns_say():
                 bus_bytes=shape.bus_bytes, act_words=100, weight_bits=shape.weight_bits,
                 raw=kind == "raw", lut=kind == "lut")
         assert record["cycles"] == wanted
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_an_artefact_takes_the_cycles_of_its_receipt(tmp_path, bits):
+    """Attention's products included, to the cycle; several jobs a layer."""
+    rng = np.random.default_rng(7)
+    layers = {name: random_layer(rng, name=name, inputs=inputs, outputs=20, p=5, q=4,
+                                 weight_bits=bits, raw=name[-1] == "o")
+              for block in "01" for name, inputs in (
+                  (f"encoder.{block}.q", 20), (f"encoder.{block}.k", 20),
+                  (f"encoder.{block}.v", 20), (f"encoder.{block}.o", 40))}
+    attention = [Attention(name=f"encoder.{block}", heads=4, head_size=5, **{
+        role: f"encoder.{block}.{role[0]}" for role in ("query", "key", "value")})
+        for block in "01"]
+    write_artefact(tmp_path, list(layers.values()), {FIELD: [one.as_dict() for one in attention]})
+    workload = ArtefactWorkload(tmp_path)
+    assert workload.attention == (Heads(heads=4, size=5, count=2),)
+    assert workload.pruning is not None
+    masks, shape = workload.masks(workload.pruning), dataclasses.replace(
+        UnitShape.of(CONFIG), weight_bits=bits)
+    for tokens in (7, 30):
+        receipt = make_receipt("tiny", with_products(layers, attention, tokens), tokens=tokens,
+                               config=CONFIG).total()["pruned"]
+        record, = cycles_of(masks, tokens, [shape])
+        assert record["cycles"] == receipt["cycles"]
+        assert record["ideal_cycles"] == receipt["ideal_cycles"]
 
 
 def test_a_key_knows_everything_that_decides_a_point(monkeypatch):
@@ -66,6 +97,9 @@ def test_a_key_knows_everything_that_decides_a_point(monkeypatch):
         keys.add(point_key(masks, changed, 17))
     assert len(keys) == 3 + len(dataclasses.fields(shape))
     assert point_key(TINY.masks(PRUNED), shape, 17) in keys, "the same again"
+    for attention in ((), (Heads(heads=6, size=4, count=2),), (Heads(heads=3, size=8),)):
+        other = dataclasses.replace(masks, attention=attention)
+        assert point_key(other, shape, 17) not in keys
     monkeypatch.setattr(module, "code_digest", lambda: "another cycle model")
     assert point_key(masks, shape, 17) not in keys
 

@@ -11,7 +11,7 @@ from sparseloom.sim.explore.run import Question, explore, measure_front
 from sparseloom.sim.explore.scores import Score, Scores
 from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.explore.store import PointStore
-from tests.sim.explorations import AXES, lines, question
+from tests.sim.explorations import AXES, TINY, lines, question
 
 BUILDS = 2 * 2 * 2 * 2
 
@@ -132,6 +132,14 @@ def test_limits_of_the_device_hold_for_every_point(tmp_path):
         assert cells.comb <= 0.3 * limits.lut4 and cells.ff <= 0.3 * limits.ff
     assert set(findings.refused) >= {"MULT18X18D", "DP16KD"}
     assert 0 < len(findings.points) < 24
+
+
+def test_builds_hold_the_inputs_of_a_context(tmp_path):
+    axes = Axes(arrays=((2, 3),), compressions=(2.0,), blocks=((6, 4),))
+    assert TINY.max_inputs < 1536
+    for tokens, max_k in ((17, 1536), (1600, 1600)):
+        findings = explore(question(axes=axes, tokens=tokens), Serial(), PointStore(tmp_path))
+        assert [point.config.max_k for point in findings.points] == [max_k]
 
 
 def test_nothing_left_says_why(tmp_path):

@@ -8,6 +8,7 @@ from sparseloom.model.groups import group_rms
 from sparseloom.model.packed.artefact import write_artefact
 from sparseloom.model.prune import prune_masks
 from sparseloom.sim.explore.encoders import ENCODERS, EncoderShape
+from sparseloom.sim.explore.masks import Heads
 from sparseloom.sim.explore.workload import (
     ArtefactWorkload,
     CheckpointWorkload,
@@ -19,7 +20,7 @@ from sparseloom.sim.explore.workload import (
 from tests.layers import random_layer
 from tests.model.tiny import tiny_checkpoint
 
-SHAPE = EncoderShape(blocks=3, hidden=24, inner=50)
+SHAPE = EncoderShape(blocks=3, hidden=24, inner=50, heads=4)
 
 
 def pruning(**changes):
@@ -57,6 +58,18 @@ def test_seeds_decide_balanced_masks():
     dense = one.masks(pruning(compression=1.0))
     assert dense.compression == 1
     assert one.max_inputs == 50
+
+
+def test_heads_of_shapes_and_checkpoints(tmp_path):
+    assert {name: (shape.heads, shape.hidden // shape.heads)
+            for name, shape in ENCODERS.items()}["minilm"] == (12, 32)
+    assert all(shape.hidden % shape.heads == 0 for shape in ENCODERS.values())
+    masks = ShapeWorkload("x", SHAPE).masks(pruning())
+    assert masks.attention == (Heads(heads=4, size=6, count=3),)
+    folder = tiny_checkpoint(tmp_path / "c", hidden=16, ffn=24, depth=2, heads=2)
+    found = CheckpointWorkload(folder)
+    assert found.attention == (Heads(heads=2, size=8, count=2),)
+    assert found.masks(pruning(p=8, compression=2.0)).attention == found.attention
 
 
 def test_too_much_compression_is_refused():

@@ -7,7 +7,7 @@ import pytest
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError
-from sparseloom.sim.receipt.clock import find_clock, read_fits
+from sparseloom.sim.receipt.clock import ALIKE, find_clock, read_fits
 from tests.sim.receipts import CONFIG, fit_row, write
 
 TABLE = Path(__file__).parents[2] / "bench/results/fit.json"
@@ -23,10 +23,23 @@ def test_the_fastest_fit_of_the_same_build():
 
 
 @pytest.mark.parametrize("changes", [
-    {"rows": 6}, {"cols": 6}, {"lanes": 1}, {"bus_bits": 64}, {"weight_bits": 4},
-    {"act_words": 100}])
+    {"rows": 6}, {"cols": 6}, {"lanes": 1}, {"bus_bits": 64}, {"weight_bits": 4}, {"max_k": 64},
+    {"act_words": 100}, {"block_inputs": 16}, {"queue_depth": 2}])
 def test_another_build_has_another_clock(changes):
     assert find_clock([fit_row()], replace(CONFIG, **changes)) is None
+
+
+def test_every_setting_but_the_target_counts():
+    assert {*ALIKE, "target"} == set(ArrayConfig().to_dict())
+    assert find_clock([fit_row()], replace(CONFIG, target="generic")) is not None
+
+
+def test_every_build_of_the_table_finds_its_fit():
+    fits = read_fits(TABLE)
+    for row in fits:
+        found = find_clock(fits, ArrayConfig(**row["config"]))
+        assert found is not None and found.mhz >= row["fmax_mhz"]["median"]
+    assert find_clock(fits, ArrayConfig(max_k=3072)) is None, "BERT-base's inputs were not fitted"
 
 
 def test_the_reference_build_is_in_the_table():
