@@ -27,16 +27,62 @@ function dressed(figure, narrow) {
   return layout;
 }
 
+// Ticks of a logarithmic axis: as dense as there is room for, each with its whole number.
+function logTicks(low, high, most) {
+  for (const digits of [[1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3]]) {
+    const gap = Math.min(...digits.map((digit, i) => Math.log10((digits[i + 1] ?? 10) / digit)));
+    if ((high - low) / gap <= most && high - low > 0.7) return decades(low, high, digits, 1);
+  }
+  if (high - low > 0.7) return decades(low, high, [1], Math.ceil((high - low) / most));
+  const [from, to] = [10 ** low, 10 ** high], rough = (to - from) / Math.min(most, 8);
+  const unit = 10 ** Math.floor(Math.log10(rough));       // less than a decade: even steps
+  const step = [1, 2, 5, 10].find(digit => digit * unit >= rough) * unit;
+  const values = [];
+  for (let i = Math.ceil(from / step); i * step <= to; i++) values.push(+(i * step).toPrecision(9));
+  return values;
+}
+
+function decades(low, high, digits, every) {
+  const values = [];
+  for (let power = Math.floor(low / every) * every; power <= high; power += every) {
+    for (const digit of digits) {
+      const value = +`${digit}e${power}`, at = Math.log10(value);
+      if (at >= low && at <= high) values.push(value);
+    }
+  }
+  return values;
+}
+
+// After a chart is drawn, zoomed or resized: logarithmic axes that have no ticks of their own.
+function retick(place) {
+  const given = figures[shown.get(place)].layout, change = {};
+  for (const [name, room] of [["xaxis", 44], ["yaxis", 26]]) {
+    const axis = place._fullLayout[name], own = given[name];
+    if (axis?.type !== "log" || own?.tickvals || own?.dtick) continue;
+    const [low, high] = axis.range.toSorted((a, b) => a - b);
+    const values = logTicks(low, high, Math.max(1, axis._length / room));
+    if (JSON.stringify(values) === JSON.stringify(axis.tickvals)) continue;
+    change[`${name}.tickvals`] = values;
+    change[`${name}.ticktext`] = values.map(value => (own?.tickprefix ?? "")
+      + value.toLocaleString("en", {maximumSignificantDigits: 9}) + (own?.ticksuffix ?? ""));
+  }
+  return Object.keys(change).length ? Plotly.relayout(place, change) : undefined;
+}
+
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const shown = new Map();        // chart's element to its figure's name
 
-function draw(place, name) {
+async function draw(place, name) {
+  const first = !shown.has(place);
   shown.set(place, name);
-  const figure = figures[name], narrow = place.clientWidth < 520;
-  return Plotly.react(place, structuredClone(figure.data), dressed(figure, narrow), {
-    responsive: true, displaylogo: false, showSendToCloud: false, displayModeBar: narrow || coarse ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d"],
+  const figure = figures[name], narrow = place.clientWidth < 520, bare = narrow || coarse;
+  place.classList.toggle("tools", !bare);       // room for the toolbar, above the legend
+  await Plotly.react(place, structuredClone(figure.data), dressed(figure, narrow), {
+    responsive: true, displaylogo: false, showSendToCloud: false,
+    displayModeBar: bare ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d"],
   });
+  await retick(place);
+  if (first) place.on("plotly_afterplot", () => retick(place));
 }
 
 async function drawAll() {

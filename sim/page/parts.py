@@ -14,6 +14,8 @@ Figure = dict[str, Any]
 """``data`` and ``layout`` as Plotly has them; the page adds colours of text and grid."""
 Cell = str | float | int | None | tuple[str, float]
 """Text, a number, nothing, or a text and the number that it sorts by."""
+SHORT = 24
+"""Rows of a table that is shown whole; a longer one scrolls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def chooser(label: str, choices: Sequence[tuple[str, str]], shows: str) -> str:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, foot: Sequence[Cell] = (),
           ) -> str:
-    """A table that sorts by a click on a heading; ``foot`` stays at the end."""
+    """A table that sorts by a click on a heading; ``foot`` stays at the end, and in sight."""
     rows = [list(row) for row in rows]
     words = [all(isinstance(row[place], str) for row in rows) for place in range(len(headings))]
     head = "".join(f'<th scope="col"{"" if word else " class=number"}>'
@@ -76,7 +78,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, foot: Sequ
                    for text, word in zip(headings, words, strict=True))
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     end = f"<tfoot><tr>{''.join(map(_cell, foot))}</tr></tfoot>" if foot else ""
-    return (f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead>'
+    kind = "scroll short" if len(rows) <= SHORT else "scroll"
+    return (f'<div class="{kind}"><table class="sortable"><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody>{end}</table></div>")
 
 

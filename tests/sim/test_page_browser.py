@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from sparseloom.model.packed.artefact import write_artefact
+from sparseloom.sim.page.page import make_page
+from sparseloom.sim.page.parts import SHORT, Section, chart, table
 from sparseloom.sim.page.report import Sources, write_report
 from tests.sim.browser import (
     console_of,
@@ -188,6 +190,91 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(chrome, page, scheme):
     plots = chrome.execute_script("""
         return [...document.querySelectorAll(".chart .plotbg, .chart .bglayer")].length""")
     assert plots >= len(CHARTS)
+
+
+def test_on_a_phone_a_table_shows_numbers_beside_its_names(chrome, page):
+    show(chrome, page, width=390, height=844)
+    names, numbers = chrome.execute_script("""
+        const edges = place => [...document.querySelectorAll(`#receipt table`)].map(
+            table => table.tBodies[0].rows[0].cells[place].getBoundingClientRect().right);
+        return [edges(0), edges(1)]""")
+    assert numbers[0] <= 390                            # whole model: pruned
+    assert max(names) <= 16 + 9 * 16 + 1                # the page's edge and nine em
+    # Scrolled to its end, a table still says what its rows are.
+    before, after, end = chrome.execute_script("""
+        const box = document.querySelectorAll("#receipt .scroll")[1];
+        const cell = box.querySelector("tbody td"), left = () => cell.getBoundingClientRect().left;
+        const before = left();
+        box.scrollLeft = 1e6;
+        return [before, left(), box.scrollLeft]""")
+    assert end > 100 and after == pytest.approx(before, abs=1)
+
+
+def test_toolbars_cover_nothing(opened):
+    covered = opened.execute_script("""
+        const apart = (a, b) => a.bottom <= b.top + 0.5 || b.bottom <= a.top + 0.5
+            || a.right <= b.left || b.right <= a.left;
+        const box = one => one.getBoundingClientRect();
+        return [...document.querySelectorAll(".chart")].map(place => [
+            place.dataset.figure, box(place.querySelector(".modebar")),
+            [...place.querySelectorAll(".legend, .plotbg, .annotation"),
+             place.previousElementSibling]])
+            .filter(([, bar, others]) => !bar.height || others.some(one => !apart(bar, box(one))))
+            .map(([name]) => name)""")
+    assert covered == []
+
+
+def made(path, body, **figures):
+    """A page of one section."""
+    path.write_text(make_page("t", "s", [], [], [
+        Section(name="one", title="One", body=body, figures=figures)]))
+    return path
+
+
+def test_a_short_table_is_whole_and_a_long_one_keeps_its_foot(chrome, tmp_path):
+    for rows, whole in ((SHORT, True), (SHORT + 1, False), (80, False)):
+        show(chrome, made(tmp_path / "table.html", table(
+            ["name", "count"], [[f"row {row}", row] for row in range(rows)], foot=["all", 1])))
+        hidden, below = chrome.execute_script("""
+            const box = document.querySelector(".scroll"), foot = box.querySelector("tfoot td");
+            return [box.scrollHeight - box.clientHeight,
+                    foot.getBoundingClientRect().bottom - box.getBoundingClientRect().bottom]""")
+        assert (hidden == 0) == whole, (rows, hidden)
+        assert -2 <= below <= 0, (rows, below)
+
+
+TICKS = """
+    return [...document.querySelectorAll(".chart .xtick text")].map(one => one.textContent)"""
+
+
+@pytest.mark.parametrize(("x", "width", "ticks"), [
+    ([3, 120], 390, ["5", "10", "20", "50", "100"]),
+    ([3, 120], 1280, ["3", "5", "7", "10", "20", "30", "50", "70", "100"]),
+    ([0.02, 5000], 390, ["0.01", "0.1", "1", "10", "100", "1,000", "10,000"]),
+    ([41, 57], 390, ["45", "50", "55"]),
+])
+def test_logarithmic_axes_say_whole_numbers(chrome, tmp_path, x, width, ticks):
+    figure = {"data": [{"type": "scatter", "x": x, "y": [1, 2], "mode": "markers"}],
+              "layout": {"xaxis": {"type": "log"}}}
+    show(chrome, made(tmp_path / "log.html", chart("log", "points"), log=figure), width=width)
+    assert chrome.execute_script(TICKS) == ticks
+    apart = chrome.execute_script("""
+        const boxes = [...document.querySelectorAll(".chart .xtick text")].map(
+            one => one.getBoundingClientRect());
+        return Math.min(...boxes.slice(1).map((box, i) => box.left - boxes[i].right))""")
+    assert apart > 4
+    # They follow a zoom.
+    chrome.execute_script("""
+        Plotly.relayout(document.querySelector(".chart"), {"xaxis.range": [2, 2.02]})""")
+    wait_for(chrome, TICKS.replace("return ", "return (") + ").includes('102')")
+    assert console_of(chrome) == []
+
+
+def test_ticks_of_a_figure_s_own_stay(chrome, tmp_path):
+    figure = {"data": [{"type": "scatter", "x": [1, 100], "y": [1, 2]}],
+              "layout": {"xaxis": {"type": "log", "tickvals": [4, 40], "ticktext": ["a", "b"]}}}
+    show(chrome, made(tmp_path / "own.html", chart("own", "points"), own=figure))
+    assert chrome.execute_script(TICKS) == ["a", "b"]
 
 
 def test_masks_zoom(opened):
