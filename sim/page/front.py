@@ -83,7 +83,8 @@ def front_figure(points: Sequence[Point], ran: Ran | None = None) -> Figure:
         "type": "scatter", "mode": "markers", "x": [point["latency_ms"] for point in points],
         "y": [point["comb"] for point in points], "text": [label(point) for point in points],
         "customdata": [[point["dsp"], point["bram"], quality(point)] for point in points],
-        "marker": {"opacity": 1, "size": [16 if ran and ran.is_point(point) else 10 for point in points],
+        "marker": {"opacity": 1,
+                   "size": [16 if ran and ran.is_point(point) else 10 for point in points],
                    "symbol": ["star" if ran and ran.is_point(point) else "circle"
                               for point in points],
                    "color": [quality(point) for point in points],
