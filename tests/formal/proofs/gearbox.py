@@ -4,7 +4,7 @@ from functools import partial
 from amaranth.hdl import Cat, Module, Mux, Signal
 
 from sparseloom.hw.gearbox import Gearbox
-from tests.formal.parts import Assert, Cover, Opened, free, implies, keeps_rules, ones
+from tests.formal.parts import Assert, Cover, Opened, free, implies, keeps_rules, ones, past
 from tests.formal.proof import Bug, Proof
 
 
@@ -59,6 +59,14 @@ def design(in_bytes, out_bytes):
             ]
     m.d.comb += [Assert(dut.level == held.count), Assert(dut.empty == (held.count == 0))]
 
+    # It is never late.
+    could = past(m, ~dut.o.valid & ((held.count >= out_bytes) | held.ends.any()), name="could")
+    m.d.comb += [
+        Assert(implies(could, dut.o.valid), "a word that is complete is offered in the next cycle"),
+        Assert(implies((held.count < out_bytes) & ~held.ends.any(), dut.i.ready),
+               "a word is taken as long as none is complete"),
+    ]
+
     # What holds between the cycles: what each place of the ring stands for.
     granule, states, ring = inside.granule, inside.states, inside.ring
     step_in, step_out, ending = inside.step_in, inside.step_out, inside.ending
@@ -106,7 +114,8 @@ PROOFS = [Proof(
     name=f"gearbox_{in_bytes}_{out_bytes}",
     claim="Stream rules at the output; the bytes of a packet come out once, in order, unchanged, "
           "zeros above them; packets stay apart and end where they ended; level and empty are "
-          "right; nothing is held beyond the stated level.",
+          "right; nothing is held beyond the stated level; a complete word is offered in the next "
+          "cycle, and a word is taken in each cycle in which none is complete.",
     at=f"{in_bytes} to {out_bytes} bytes",
     design=partial(design, in_bytes, out_bytes), depth=2, cover_depth=12, quick=quick,
     bugs=bugs)

@@ -324,4 +324,14 @@ PROOFS = [Proof(
             Bug(what="a mask is read again while the word behind it comes", file="mask_expand.py",
                 old="mask_there.eq(self.masks.valid & running[2] & ~mask_pop)",
                 new="mask_there.eq(self.masks.valid & running[2])"))),
+        (16, 16, 32, False, (
+            Bug(what="the third group of a mask is given out again", file="mask_expand.py",
+                old="| (waiting & ~_lowest(waiting) & busy.replicate(len(waiting)))),",
+                new="| (waiting & busy.replicate(len(waiting)))),"),)),
+        (32, 16, 48, False, (
+            Bug(what="of a third group that has several the first is given out alone",
+                file="mask_expand.py",
+                old="next_several.eq(Mux(free, second_several, _first(waiting, "
+                    "[*taken_several]))),",
+                new="next_several.eq(Mux(free, second_several, 0)),"),)),
     )]

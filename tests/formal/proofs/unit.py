@@ -1,0 +1,181 @@
+"""The unit goes on: while a job is there, something of what is left to do is done every few cycles.
+
+Work that is left: jobs to check, strips and halves to load, columns to issue, sums and words and
+beats on their way out, jobs to retire. Each is finite from the push of a job on, and no step adds
+to it, so a unit that takes a step every so many cycles ends each job. What the data are does not
+matter to that, and is cut free: sums, the registers' bus, words in memories.
+"""
+from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value
+from amaranth.lib import data
+
+from sparseloom.hw import memory, unit
+from sparseloom.hw.config import ArrayConfig
+from tests.formal.memory import RegisterMemory
+from tests.formal.parts import Assert, Assume, Cover, Opened, free
+from tests.formal.proof import Bug, Proof
+from tests.formal.proofs.strip_loader import anything
+
+CONFIG = ArrayConfig(rows=2, cols=2, max_k=4, act_words=8, bus_bits=128, queue_depth=2,
+                     block_inputs=8)
+WITHIN = 16
+"""Cycles in a row without a step, at most."""
+
+STALL = 1
+"""Cycles in a row in which results are not taken, at most."""
+
+
+class AnyWords(RegisterMemory):
+    """A memory that gives out any words."""
+
+    def elaborate(self, platform):
+        m = Module()
+        for number, read in enumerate(self.reads):
+            m.d.comb += Value.cast(read.data).eq(free(m, self._width, name=f"word_{number}"))
+        return m
+
+
+class AnyRegisters(unit.AxiLiteRegisters):
+    """Jobs pushed at any time, but for refused ones: K, N and M up to 7, no table; and clears."""
+
+    def elaborate(self, platform):
+        m = Module()
+        pushed = Signal()
+        m.d.sync += pushed.eq(self.job_push.strobe)
+        for register, field, bits in ((self.job_shape, "inputs", 3), (self.job_shape, "outputs", 3),
+                                      (self.job_tokens, "tokens", 3), (self.job_config, "raw", 1)):
+            kept, value = Signal(bits, name=f"kept_{field}"), getattr(register, field)
+            m.d.comb += value.eq(Mux(pushed, kept, free(m, bits, name=f"any_{field}")))
+            m.d.sync += kept.eq(value)
+        m.d.comb += [
+            self.job_push.strobe.eq(free(m, name="push") & ~self.job_push.refused),
+            self.control.strobe.eq(free(m, name="clear")), self.control.clear.eq(1),
+        ]
+        return m
+
+
+class AnyLoader:
+    """Loads at any time what a job has, into a free one of two places, or finds it wrong."""
+
+    def loads(self, m, parts_left):
+        """``can`` load, and ``done``: a part is loaded. ``parts_left`` tells of those behind it."""
+        self.can, self.done = Signal(), Signal()
+        loaded, waiting, told = Signal(range(3)), Signal(range(3)), Signal()
+        m.d.comb += [
+            self.can.eq(self.stage.valid & (loaded != 2)),
+            self.done.eq(self.can & free(m, name="loads")),
+            self.stage.next.eq(self.done & ~parts_left),
+            self.i.ready.eq(self.can & free(m, name="takes")),
+            self.error.eq(self.can & free(m, name="finds_wrong")),
+            self.ready.eq(waiting != 0),
+        ]
+        m.d.sync += [told.eq(self.done), loaded.eq(loaded + self.done - self.release),
+                     waiting.eq(waiting + told - self.take)]
+
+
+class AnyStripLoader(AnyLoader, unit.StripLoader):
+    """What strip_loader_banks proves, and a strip for each ``cols`` outputs."""
+
+    def elaborate(self, platform):
+        m = Module()
+        left, begun = Signal(16), Signal()
+        outputs = Signal(16)
+        m.d.comb += outputs.eq(Mux(begun, left, self.stage.job.outputs))
+        self.loads(m, outputs > self.cols)
+        with m.If(self.done):
+            m.d.sync += [left.eq(outputs - self.cols), begun.eq(outputs > self.cols)]
+        lengths, last, oldest = [Signal(self.length.shape(), name=f"length_{bank}")
+                                 for bank in range(2)], Signal(), Signal()
+        length = free(m, len(self.length), name="columns")
+        m.d.comb += [Assume((length >= 1) & (length <= self.max_k)),
+                     self.length.eq(Mux(oldest, *reversed(lengths)))]
+        for bank, register in enumerate(lengths):
+            with m.If(self.done & (last == bank)):
+                m.d.sync += register.eq(length)
+        m.d.sync += [last.eq(last ^ self.done), oldest.eq(oldest ^ self.take)]
+        return m
+
+
+class AnyActLoader(AnyLoader, unit.ActLoader):
+    """What act_loader proves: a half for each job."""
+
+    def elaborate(self, platform):
+        m = Module()
+        self.loads(m, Const(0, 1))
+        return m
+
+
+def cut_data():
+    """Leave of the unit what decides when something moves."""
+    for name in ("Array", "Counters"):
+        setattr(unit, name, anything(getattr(unit, name)))
+    for name, part in (("AxiLiteRegisters", AnyRegisters), ("StripLoader", AnyStripLoader),
+                       ("ActLoader", AnyActLoader)):
+        setattr(unit, name, part)
+    registers = memory.inferred_memory
+
+    def inferred_memory(*, shape, depth, distributed=False):
+        flow = isinstance(shape, data.Layout) and "last" in dict(shape)
+        return registers(shape=shape, depth=depth) if flow else AnyWords(shape, max(2, depth))
+
+    setattr(memory, "inferred_memory", inferred_memory)     # noqa: B010 (its type is another)
+
+
+def design():
+    m = Module()
+    cut_data()
+    dut = unit.Unit(CONFIG)
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    inside = opened[dut]
+    queue, fault = inside.queue, inside.fault
+    m.d.comb += [Assume(~ResetSignal()), dut.reset.eq(0)]
+
+    for name in ("weights", "acts"):
+        port = getattr(dut, name)
+        m.d.comb += port.valid.eq(free(m, name=f"{name}_valid"))
+        m.d.comb += Value.cast(port.payload).eq(
+            free(m, len(Value.cast(port.payload)), name=f"{name}_beat"))
+    ready, stalled = dut.results.ready, Signal(range(STALL + 1))
+    m.d.comb += [ready.eq(free(m, name="results_ready")), Assume(ready | (stalled != STALL))]
+    m.d.sync += stalled.eq(Mux(ready, 0, stalled + 1))
+    moves = [*(port.valid & port.ready for port in (dut.weights, dut.acts, dut.results)),
+             ~opened[inside.issue].idle, inside.drain.valid, inside.post.o.valid,
+             opened[queue].checking, inside.offered,
+             inside.strip_loader.can, inside.act_loader.can]
+    due, moved = Signal(), Signal()
+    stuck = Signal(WITHIN + 1)          # bit n: for more than n cycles
+    m.d.comb += [
+        due.eq(fault.run & ~inside.dropping & (queue.outstanding != 0)),
+        moved.eq(Cat(moves).any()),
+        Assert(~stuck[-1], "work is done in time"),
+    ]
+    m.d.sync += stuck.eq(Mux(due & ~moved, Cat(1, stuck), 0))
+    m.d.comb += Cover(inside.result_port.finished)
+    return m
+
+
+PROOFS = [Proof(
+    name="unit_goes_on",
+    claim=f"While the unit runs and a job is outstanding, no more than {WITHIN} cycles in a row "
+          "pass without a step of the work that is left, or a loader's turn: a descriptor is "
+          "checked, a column issued, sums leave the drain or the post-processing, a beat leaves, a "
+          "job's last beat is offered, or a loader has a job and a free place for it. The work of "
+          "a job is finite and no step adds to it.",
+    at=f"2 x 2, 2 lanes, max_k 4, 8 activation words, beats of 128 bits, {CONFIG.queue_depth} "
+       "jobs, K, N and M up to 7: up to four strips and four groups a job",
+    given="Results are taken in one of two cycles in a row at least. Data are cut free, and the "
+          "registers' bus: pushes, errors and clears come at any time. In the place of the loaders "
+          "is what strip_loader_banks and act_loader prove of them: a strip or a half is loaded at "
+          "any time while there is a job and a place for it. That the loader of activations goes "
+          "on in its turn is the proof act_loader_goes_on; of the strip loader it is not proved. "
+          "No reset, no tables.",
+    bounded="ABC's PDR found no induction in seven minutes. So this is no proof that the unit "
+            "never stands still, but that it does not in the first cycles behind its start, "
+            "whatever comes; there are enough of them for both bugs.",
+    design=design, depth=72, cover_depth=72, engine="abc bmc3", quick=False,
+    bugs=(
+        Bug(what="a strip bank is never released", file="unit.py",
+            old="strip_loader.release.eq(issue.strip_release),", new=""),
+        Bug(what="the words behind a job's last one are never let through", file="result_port.py",
+            old="pack.ended.eq(self.offered),", new="pack.ended.eq(0),"),
+    ))]
