@@ -8,18 +8,14 @@ import argparse
 import base64
 import io
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from selenium import webdriver
 
 from sparseloom.model.write import write_whole
 
-SETTLE = 0.5
-"""Seconds in which a page that is done does not change."""
 MOST_BYTES = 200_000
 """Of a picture."""
 
@@ -83,7 +79,11 @@ def take(report: Path, out: Path) -> list[str]:
         chrome.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         for shot in SHOTS:
             show(chrome, report, width=shot.width, scheme=shot.scheme)
-            edges = still_edges(chrome, shot)
+            edges = chrome.execute_script("""
+                const edge = word => document.querySelector(word)?.getBoundingClientRect();
+                const [first, last] = [edge(arguments[0]), edge(arguments[1])];
+                return first && last && [first.top + scrollY, last.bottom + scrollY]""",
+                                          shot.first, shot.last)
             if edges is None:
                 lines.append(f"{shot.name}: left out, the report has no {shot.last}")
                 continue
@@ -99,21 +99,6 @@ def take(report: Path, out: Path) -> list[str]:
             write_whole(out / f"{shot.name}.png", data)
             lines.append(f"{out / shot.name}.png: {len(data):,} bytes")
     return lines
-
-
-def still_edges(chrome: webdriver.Chrome, shot: Shot) -> tuple[float, float] | None:
-    """Top and bottom of a picture once nothing above it grows any more; None if it is not there."""
-    before = None
-    while True:
-        found = chrome.execute_script("""
-            const edge = word => document.querySelector(word)?.getBoundingClientRect();
-            const [first, last] = [edge(arguments[0]), edge(arguments[1])];
-            return first && last && [first.top + scrollY, last.bottom + scrollY]""",
-                                      shot.first, shot.last)
-        if found is None or found == before:
-            return found and (found[0], found[1])
-        before = found
-        time.sleep(SETTLE)
 
 
 def smaller(png: bytes) -> bytes:

@@ -115,6 +115,13 @@ def yosys_version() -> str:
     return package_version("pyosys")
 
 
+def abc_program() -> Path:
+    """ABC, which comes with yosys' package."""
+    import pyosys
+
+    return Path(str(pyosys.__file__)).with_name("yosys-abc")
+
+
 def synthesise(sources: Mapping[str, str], *, top: str, family: str, work: Path,
                seconds: float = TIME_LIMIT,
                heard: Callable[[str], None] = lambda line: None) -> Synthesis:

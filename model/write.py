@@ -1,12 +1,14 @@
 """Write a file whole or not at all."""
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sparseloom.model.errors import InputError
 
@@ -58,6 +60,19 @@ def system_reason(error: BaseException) -> str | None:
         return (str(error).splitlines() or [type(error).__name__])[0]
     found = _OS_ERROR.search(str(error))
     return os.strerror(int(found[1])) if found else None
+
+
+def write_json(path: Path, value: Any, *, indent: int = 2) -> None:
+    """Write a value as JSON, whole or not at all; the folder is made.
+
+    Parameters
+    ----------
+    path : Path
+    value : JSON-ready
+    indent : int
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(value, indent=indent) + "\n").encode())
 
 
 @contextmanager

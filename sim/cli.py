@@ -14,7 +14,7 @@ from sparseloom.model.packed.artefact import read_artefact
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.packed.stream import check_weight_bits, strip_columns
 from sparseloom.model.products import Product, read_attention, with_products
-from sparseloom.sim.model import choose_layers, run_model
+from sparseloom.sim.model import choose_layers, product_queues, run_model
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.receipt.cli import receipt
 
@@ -175,7 +175,6 @@ def model(
         chosen.values(), rows=rows, cols=cols, max_k=max_k, act_words=act_words, bus_bits=bus_bits,
         lanes=lanes, queue_depth=queue_depth, block_inputs=block_inputs)
     # Only now: this loads the model's libraries.
-    from sparseloom.model.attention import attention_work
     from sparseloom.model.capture import capture_layers
 
     log = Console(stderr=True)
@@ -188,11 +187,9 @@ def model(
     with progress_bars(log) as progress:
         task = progress.add_task("activations from the model", total=None)
         acts = capture_layers(artefact, list(wanted), tokens=tokens, sentences=texts)
-        work = {name: queue for one in multiplied
-                for name, queue in attention_work(one, packed.layers, acts).items()}
+        queues = product_queues(multiplied, packed.layers, acts)
         progress.remove_task(task)
-        products = {name: (one, work[name]) for name, one in chosen.items()
-                    if isinstance(one, Product)}
+        products = {name: queues[name] for name, one in chosen.items() if isinstance(one, Product)}
         run = run_model(layers, acts, config, products=products, stall=stall, seed=seed,
                         folder=keep, progress=progress)
     if as_json:
@@ -357,7 +354,7 @@ def regress(
     A failure is told with its configuration and the command that plays it again, and is shrunk.
     Exit code 0 only if no case failed and no mandatory bin stayed empty.
     """
-    from sparseloom.model.write import write_whole
+    from sparseloom.model.write import write_json
     from sparseloom.sim.regress.run import case_to_play, chosen_builds, play_case, tell
     from sparseloom.sim.regress.run import regress as run_regression
 
@@ -384,8 +381,7 @@ def regress(
                       highlight=False, soft_wrap=True, markup=False)
             failed = True
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(report, (json.dumps(found, indent=1) + "\n").encode())
+        write_json(report, found, indent=1)
     if failed:
         raise typer.Exit(1)
 

@@ -30,11 +30,11 @@ from sparseloom.model.packed.artefact import Artefact, read_artefact
 from sparseloom.model.packed.cycles import ideal_cycles
 from sparseloom.model.packed.layer import PackedLayer
 from sparseloom.model.products import read_attention
-from sparseloom.model.write import write_whole
+from sparseloom.model.write import write_json
 from sparseloom.sim.explore.farm import Serial
 from sparseloom.sim.explore.space import Axes
 from sparseloom.sim.layer import LayerRun, run_layer
-from sparseloom.sim.model import ModelRun, run_model
+from sparseloom.sim.model import ModelRun, product_queues, run_model
 from sparseloom.sim.packages import MODEL_NAME, TASK_NAME, fetch_packages
 from sparseloom.sim.page.report import EXPLORE, WHOLE, default_sources, write_report
 from sparseloom.sim.progress import progress_bars
@@ -293,7 +293,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
         models = {kind: run_whole(artefact, acts, config, bars) for kind, artefact, acts in (
             ("dense", dense, dense_acts), ("pruned", pruned, pruned_acts))}
         for kind, run in models.items():
-            _write(whole[kind], {**run.as_dict(), "geometry": config.to_dict()})
+            write_json(whole[kind], {**run.as_dict(), "geometry": config.to_dict()})
     with stages.stage("sentence", "one validation sentence, every matrix product in RTL; another "
                                   "simulator is compiled first") as bars:
         sentence = run_sentence(pruned_dir, config, bars)
@@ -318,7 +318,7 @@ def run_demo(settings: DemoSettings, console: Console) -> DemoReport:
     with stages.stage("explore", f"arrays and compressions on an FPGA, {settings.tokens} tokens, "
                                  "by the cycle model") as bars:
         try:
-            _write(explored, explore_arrays(dense_dir, model_name, settings, bars))
+            write_json(explored, explore_arrays(dense_dir, model_name, settings, bars))
         except InputError as error:
             console.print(f"  note: no exploration: {error}", highlight=False, markup=False)
     report = replace(report, seconds=round(stages.total, 3), stages=stages.seconds)
@@ -342,14 +342,8 @@ def check_attention(folder: Path, artefact: Artefact) -> None:
 def run_whole(artefact: Artefact, acts: Mapping[str, np.ndarray], config: ArrayConfig,
               progress: Progress) -> ModelRun:
     """Every Linear layer and every product of attention, each by itself on the idle unit."""
-    from sparseloom.model.attention import attention_work
-
     attention = read_attention(artefact.metadata, artefact.layers)
-    work = {name: queue for one in attention
-            for name, queue in attention_work(one, artefact.layers, acts).items()}
-    tokens = len(next(iter(acts.values())))
-    products = {product.name: (product, work[product.name])
-                for one in attention for product in one.products(tokens)}
+    products = product_queues(attention, artefact.layers, acts)
     # Compiled quickly: too few cycles to make up for more.
     return run_model(artefact.layers, acts, config, products=products, long_run=False,
                      progress=progress)
@@ -421,10 +415,6 @@ def simulate(work: Sequence[tuple[PackedLayer, np.ndarray]], config: ArrayConfig
             pool.shutdown(cancel_futures=True)  # the first failure is enough
             raise
     return [runs[i] for i in range(len(work))]
-
-
-def _write(path: Path, value: Any) -> None:
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def _block(artefact: Artefact, index: int) -> list[str]:

@@ -144,16 +144,15 @@ def bit_faults(stream: bytes, bus_bytes: int) -> list[Fault]:
         faults.append(Fault(name=name, data=b"".join([*before, spoilt]), causes=causes,
                             strip=head["strip"]))
 
+    bitmap = _bitmap(packet, head)
+    counts = {"columns": range(blocks, head["inputs"] + 1),
+              "blocks": range(min(len(bitmap), columns) + 1)}
     for field, bits in spec.HEADER:
         for bit in range(bits):
             value = head[field] ^ 1 << bit
             causes = (FIELD_CAUSES.get(field, field),)
-            if field == "columns":
-                wrong = value > head["inputs"] or value < blocks
-                causes = ("count",) if wrong else MOVED
-            elif field == "blocks":
-                wrong = value > min(-(-head["inputs"] // block), columns)
-                causes = ("count",) if wrong else MOVED
+            if field in counts:
+                causes = MOVED if value in counts[field] else ("count",)
             add(f"bit {bit} of {field}", _header(packet, **{field: value}), *causes)
     for output in range(head["cols"]):
         at = _params_at(packet, head["cols"], output)
@@ -168,8 +167,7 @@ def bit_faults(stream: bytes, bus_bytes: int) -> list[Fault]:
     for bit in range(8 * (TRAILER_BYTES - 4)):
         add(f"bit {bit} of the trailer",
             _set_bits(packet, len(packet) - TRAILER_BYTES, {bit: 1}), "reserved")
-    bitmap_bits = -(-head["inputs"] // block)
-    bitmap = [packet[HEADER_BYTES + bit // 8] >> bit % 8 & 1 for bit in range(bitmap_bits)]
+    bitmap_bits = len(bitmap)
     unused = -blocks * block % (8 * spec.ALIGN_BYTES)       # zeros behind the masks
     if bitmap and not bitmap[-1] and unused >= block:
         add("last block without survivors",
@@ -187,6 +185,12 @@ MOVED = ("popcount", "range", "params", "reserved", "crc", "weights_early_last",
 """A wrong count moves the sections behind it, so what is seen first depends on the data."""
 
 
+def _bitmap(packet: bytes, head: dict[str, int]) -> list[int]:
+    """Whether each block of inputs has survivors."""
+    return [packet[HEADER_BYTES + bit // 8] >> bit % 8 & 1
+            for bit in range(-(-head["inputs"] // head["block_inputs"]))]
+
+
 def _outside(field: str, value: int) -> bool:
     """Whether an output's multiplier or shift is not allowed."""
     return (value < spec.MULT_MIN if field == "mult"
@@ -200,9 +204,9 @@ _Found = tuple[str, _Change, tuple[str, ...]]
 def _strip_faults(packet: bytes, head: dict[str, int]) -> list[_Found]:
     """Faults inside one strip packet, its CRC right unless the CRC is the fault."""
     inputs, block, columns = head["inputs"], head["block_inputs"], head["columns"]
-    bitmap_bits = -(-inputs // block)
+    bitmap = _bitmap(packet, head)
+    bitmap_bits = len(bitmap)
     bitmap_bytes = -(-bitmap_bits // 8)
-    bitmap = [packet[HEADER_BYTES + bit // 8] >> bit % 8 & 1 for bit in range(bitmap_bits)]
     masks_at = HEADER_BYTES + bitmap_bytes + -bitmap_bytes % spec.ALIGN_BYTES
     mask_bits = head["blocks"] * block
     masks = [packet[masks_at + bit // 8] >> bit % 8 & 1 for bit in range(mask_bits)]

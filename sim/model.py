@@ -15,7 +15,7 @@ from rich.table import Table
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.products import Product
+from sparseloom.model.products import Attention, Product
 from sparseloom.sim.layer_queues import LayerQueue, QueueRun, run_layer_queues
 from sparseloom.sim.report import common_prefix
 
@@ -119,6 +119,29 @@ def choose_layers(layers: Mapping[str, Layer], patterns: Sequence[str]) -> dict[
                              f"none that matches among {', '.join(layers)}")
     return {name: layer for name, layer in layers.items()
             if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def product_queues(attention: Sequence[Attention], layers: Mapping[str, PackedLayer],
+                   acts: Mapping[str, np.ndarray]) -> dict[str, tuple[Product, LayerQueue]]:
+    """Attention's products with the layers of their heads, by name, for :func:`run_model`.
+
+    Parameters
+    ----------
+    attention : sequence of Attention
+    layers : mapping of str to PackedLayer
+        Their queries, keys and values among them.
+    acts : mapping of str to ndarray of int8, shape (tokens, K)
+        What enters these, as if the tokens were one sentence.
+    """
+    # Only now: this loads the model's libraries.
+    from sparseloom.model.attention import attention_work
+
+    found: dict[str, tuple[Product, LayerQueue]] = {}
+    for one in attention:
+        work = attention_work(one, layers, acts)
+        found |= {product.name: (product, work[product.name])
+                  for product in one.products(len(acts[one.query]))}
+    return found
 
 
 def run_model(layers: Mapping[str, PackedLayer], acts: Mapping[str, np.ndarray],

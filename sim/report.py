@@ -1,5 +1,4 @@
 """What the demo found: one record, written as JSON and shown as a table."""
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparseloom.model.packed.layer import PackedLayer
-from sparseloom.model.write import write_whole
+from sparseloom.model.write import write_json
 from sparseloom.sim.layer import LayerRun
 
 
@@ -199,9 +198,7 @@ class DemoReport:
 
     def write(self, path: Path) -> None:
         """Write the report as JSON, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.as_dict(), indent=2) + "\n"
-        write_whole(path, text.encode())
+        write_json(path, self.as_dict())
 
     def show(self, console: Console) -> None:
         """Print the table of layers and the scores."""

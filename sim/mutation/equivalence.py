@@ -23,9 +23,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyosys
-
-from sparseloom.hw.synthesis import CHILD
+from sparseloom.hw.synthesis import CHILD, abc_program
 from sparseloom.hw.tool import run_tool
 from sparseloom.sim.mutation.design import FLAT, Mutant, MutatedDesign
 
@@ -43,7 +41,7 @@ PROVED = "Property proved."
 # In a child, as yosys is: it keeps nothing, and cannot be interrupted.
 ABC = f"""
 import subprocess, sys
-program = {str(Path(str(pyosys.__file__)).with_name("yosys-abc"))!r}
+program = {str(abc_program())!r}
 sys.exit(subprocess.call([program, *sys.argv[1:]]))
 """
 CUT, JOINED, DIFFER, AIG = "cut.il", "joined.il", "differ.il", "differ.aig"

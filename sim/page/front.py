@@ -79,14 +79,14 @@ def front_figure(points: Sequence[Point], ran: Ran | None = None) -> Figure:
     A star is the receipt's own design.
     """
     scored = all(point.get("score") for point in points)
+    stars = [ran is not None and ran.is_point(point) for point in points]
     return {"data": [{
         "type": "scatter", "mode": "markers", "x": [point["latency_ms"] for point in points],
         "y": [point["comb"] for point in points], "text": [label(point) for point in points],
         "customdata": [[point["dsp"], point["bram"], quality(point)] for point in points],
         "marker": {"opacity": 1,
-                   "size": [16 if ran and ran.is_point(point) else 10 for point in points],
-                   "symbol": ["star" if ran and ran.is_point(point) else "circle"
-                              for point in points],
+                   "size": [16 if star else 10 for star in stars],
+                   "symbol": ["star" if star else "circle" for star in stars],
                    "color": [quality(point) for point in points],
                    "colorscale": "Viridis", "showscale": True,
                    "colorbar": {"title": {"text": "score" if scored else "compression"},

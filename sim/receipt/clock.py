@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from sparseloom.hw.config import ArrayConfig
 from sparseloom.model.errors import InputError, cut
 
-ALIKE = ("rows", "cols", "lanes", "bus_bits", "weight_bits", "max_k", "act_words", "block_inputs",
-         "queue_depth")
+ALIKE = tuple(one.name for one in fields(ArrayConfig) if one.name != "target")
 """Settings that a fit and a build must share for the fit's clock to be the build's: all but the
 target."""
 MAKE_FIT = "sparseloom hw fit --json FILE"

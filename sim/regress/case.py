@@ -103,13 +103,12 @@ class RandomJob:
     def _parameters(self, rng: np.random.Generator, spread: np.ndarray,
                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Bias, mult and shift of each output."""
-        count = self.outputs
+        count, most = self.outputs, spec.BIAS_LIMIT - (self.inputs << spec.PRODUCT_BITS)
         bias = (rng.standard_normal(count) * spread / 2).astype(np.int64)
         bias[rng.random(count) < 0.1] = 0
         if self.scale == "extreme":
             mult = rng.choice([spec.MULT_MIN, spec.MULT_MAX], count)
             shift = rng.choice([spec.SHIFT_MIN, 16, 31, 32, spec.SHIFT_MAX], count)
-            most = spec.BIAS_LIMIT - (self.inputs << spec.PRODUCT_BITS)
             bias = np.where(rng.random(count) < 0.3, rng.choice([-most, most], count), bias)
         elif self.scale == ANY_SHIFT:
             mult = rng.integers(spec.MULT_MIN, spec.MULT_MAX + 1, count)
@@ -118,7 +117,6 @@ class RandomJob:
             far = 2.0 ** rng.integers(0, spec.SHIFT_MAX + 2 - shift)
             aim = rng.choice((-1, 1), count) * np.where(rng.random(count) < 0.3, 0, far)
             aim += rng.uniform(-200, 200, count)
-            most = spec.BIAS_LIMIT - (self.inputs << spec.PRODUCT_BITS)
             bias = np.clip(np.rint(aim * 2.0 ** shift / mult), -most, most)
         else:
             # Ties need few places behind the point, clamps a gain above one.

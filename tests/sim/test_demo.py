@@ -68,6 +68,15 @@ def pretend_whole(artefact, acts, config, progress) -> ModelRun:
                     build_seconds=1.0)
 
 
+def spoil_whole(monkeypatch, **changes) -> None:
+    """The encoder's first layer, unpruned and pruned, is not as it should be."""
+    def spoilt(*args) -> ModelRun:
+        run = pretend_whole(*args)
+        return replace(run, runs=[replace(run.runs[0], **changes), *run.runs[1:]])
+
+    monkeypatch.setattr(demo_module, "run_whole", spoilt)
+
+
 def test_tiny_model_through_real_rtl(inputs, tmp_path, invoke):
     out = tmp_path / "demo"
     code, shown, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 8, "--layer-index", 1,
@@ -162,11 +171,7 @@ def test_one_wrong_output_fails_the_demo(inputs, tmp_path, invoke, no_simulator,
 
 def test_a_wrong_cycle_of_the_encoder_fails_the_demo(inputs, tmp_path, invoke, no_simulator,
                                                      monkeypatch):
-    def late(*args) -> ModelRun:
-        run = pretend_whole(*args)
-        return replace(run, runs=[replace(run.runs[0], predicted_cycles=3), *run.runs[1:]])
-
-    monkeypatch.setattr(demo_module, "run_whole", late)
+    spoil_whole(monkeypatch, predicted_cycles=3)
     code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
     assert code == 1
     assert ("NOT as they should be: encoder.layer.0.attention.self.query, dense: cycles by the "
@@ -175,11 +180,7 @@ def test_a_wrong_cycle_of_the_encoder_fails_the_demo(inputs, tmp_path, invoke, n
 
 
 def test_what_is_wrong_of_either_model_is_told(inputs, tmp_path, invoke, no_simulator, monkeypatch):
-    def spoilt(*args) -> ModelRun:
-        run = pretend_whole(*args)
-        return replace(run, runs=[replace(run.runs[0], mismatches=2), *run.runs[1:]])
-
-    monkeypatch.setattr(demo_module, "run_whole", spoilt)
+    spoil_whole(monkeypatch, mismatches=2)
     code, out, _ = invoke(*inputs, "--tokens", TOKENS, "--steps", 4, "-o", tmp_path / "demo")
     assert code == 1
     for kind in ("dense", "pruned"):
