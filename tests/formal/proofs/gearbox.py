@@ -30,16 +30,13 @@ class Bytes:
                      Assert(self.count < self.places, "no overflow")]
 
 
-def design(in_bytes, out_bytes):
-    m = Module()
-    dut = Gearbox(in_bytes, out_bytes)
-    opened = Opened(dut)
-    m.submodules.dut = opened.fragment
-    inside = opened[dut]
-    m.d.comb += [dut.i.valid.eq(free(m, name="i_valid")),
-                 dut.i.p.data.eq(free(m, 8 * in_bytes, name="i_data")),
-                 dut.i.p.last.eq(free(m, name="i_last")),
-                 dut.o.ready.eq(free(m, name="o_ready"))]
+def contract(m, dut, *, in_bytes, out_bytes):
+    """What a gearbox promises, of its ports alone.
+
+    Returns
+    -------
+    Bytes
+    """
     held = Bytes(m, dut, in_bytes, out_bytes)
     keeps_rules(m, dut.o, name="o")
 
@@ -66,6 +63,21 @@ def design(in_bytes, out_bytes):
         Assert(implies((held.count < out_bytes) & ~held.ends.any(), dut.i.ready),
                "a word is taken as long as none is complete"),
     ]
+    return held
+
+
+def design(in_bytes, out_bytes):
+    m = Module()
+    dut = Gearbox(in_bytes, out_bytes)
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    inside = opened[dut]
+    m.d.comb += [dut.i.valid.eq(free(m, name="i_valid")),
+                 dut.i.p.data.eq(free(m, 8 * in_bytes, name="i_data")),
+                 dut.i.p.last.eq(free(m, name="i_last")),
+                 dut.o.ready.eq(free(m, name="o_ready"))]
+    held = contract(m, dut, in_bytes=in_bytes, out_bytes=out_bytes)
+    count, last = dut.o.p.count, dut.o.p.last
 
     # What holds between the cycles: what each place of the ring stands for.
     granule, states, ring = inside.granule, inside.states, inside.ring
