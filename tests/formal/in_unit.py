@@ -156,7 +156,7 @@ def breaks_contract(design: MutatedDesign, mutant: Mutant | None, place: str) ->
         (folder / "harness.il").write_text(as_rtlil(m))
         script = folder / "contract.sby"
         script.write_text(SCRIPT.format(depth=CYCLES))
-        status, said = sby(script, what=f"contract of {place}", again="", seconds=SECONDS)
+        status, said, _ = sby(script, what=f"contract of {place}", again="", seconds=SECONDS)
     if status not in ("pass", "fail"):
         raise ToolError(f"contract of {place}: expected a verdict, found {status}: {said[-300:]}")
     return f"the contract of {kind}" if status == "fail" else ""
