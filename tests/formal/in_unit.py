@@ -18,6 +18,7 @@ from typing import Any
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
 
 from sparseloom.hw.errors import ToolError
+from sparseloom.hw.fault import SOURCES
 from sparseloom.hw.synthesis import CHILD
 from sparseloom.hw.tool import run_tool
 from sparseloom.sim.mutation.design import (
@@ -32,7 +33,7 @@ from sparseloom.sim.mutation.design import (
 from sparseloom.sim.verilog import unit_verilog
 from tests.formal.elaborate import as_rtlil
 from tests.formal.parts import free
-from tests.formal.proofs import drain_link, gearbox, input_port, shift_order
+from tests.formal.proofs import drain_link, fault, gearbox, input_port, shift_order
 from tests.formal.sby import sby
 
 CYCLES = 14
@@ -68,7 +69,8 @@ class Contract:
     Parameters
     ----------
     names : tuple of str
-        Wires that it speaks of, as regular expressions.
+        Wires that it speaks of, as regular expressions. Where the netlist has another name for one,
+        a group has the contract's: a port whose name a register took before is ``NAME$7`` there.
     ask : callable
         Of a module, the wires by name and the component: adds the assertions.
     """
@@ -95,8 +97,16 @@ def _input_port(m: Module, wires: Mapping[str, Signal], component: Any) -> None:
     input_port.contract(m, _streams(wires))
 
 
+def _fault(m: Module, wires: Mapping[str, Signal], component: Any) -> None:
+    fault.contract(m, SimpleNamespace(**wires))
+
+
 STREAMS = r"[io]__(?:valid|ready|payload(?:\.\w+)?)"
 CONTRACTS = {
+    "fault": Contract(
+        names=(*SOURCES, r"(strip)\$\d+", "drop", "clear", "results_(?:open|idle)",
+               "inputs_started", "run", "stopped", "clearing", "cause", "at_strip", "raised",
+               "close", "halt"), ask=_fault),
     "gearbox": Contract(names=(STREAMS, "level", "empty"), ask=_gearbox),
     "input_port": Contract(names=(STREAMS, "run", "discard", "started"), ask=_input_port),
     "drain_link": Contract(names=("totals", "capture", "move", "take", "right", "shown"),
@@ -212,7 +222,7 @@ def _instance(m: Module, wires: Sequence[Wire], names: Sequence[str]) -> dict[st
                 value = free(m, wire.width, name=f"free_{len(ports)}")
                 m.d.comb += signal.eq(value)
         ports.append(("i" if wire.kind == "input" else "o", wire.name, value))
-        if any(re.fullmatch(one, wire.name) for one in names):
-            signals[wire.name] = signal
+        for known in (found for one in names if (found := re.fullmatch(one, wire.name))):
+            signals[known[1] if known.re.groups else wire.name] = signal
     m.submodules.dut = Instance("dut", *ports)
     return signals
