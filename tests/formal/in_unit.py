@@ -33,7 +33,14 @@ from sparseloom.sim.mutation.design import (
 from sparseloom.sim.verilog import unit_verilog
 from tests.formal.elaborate import as_rtlil
 from tests.formal.parts import free
-from tests.formal.proofs import drain_link, fault, gearbox, input_port, shift_order
+from tests.formal.proofs import (
+    drain_link,
+    fault,
+    gearbox,
+    input_port,
+    mask_expand,
+    shift_order,
+)
 from tests.formal.sby import sby
 
 CYCLES = 14
@@ -73,9 +80,12 @@ class Contract:
         a group has the contract's: a port whose name a register took before is ``NAME$7`` there.
     ask : callable
         Of a module, the wires by name and the component: adds the assertions.
+    drives : bool
+        It drives the inputs that it speaks of. Otherwise they are free.
     """
 
     names: tuple[str, ...]
+    drives: bool = False
     ask: Callable[[Module, Mapping[str, Signal], Any], object]
 
 
@@ -101,6 +111,11 @@ def _fault(m: Module, wires: Mapping[str, Signal], component: Any) -> None:
     fault.contract(m, SimpleNamespace(**wires))
 
 
+def _mask_expand(m: Module, wires: Mapping[str, Signal], component: Any) -> None:
+    mask_expand.contract(m, _streams(wires), beat_bits=component.beat_bits,
+                         block_inputs=component.block_inputs, max_k=component.max_k)
+
+
 STREAMS = r"[io]__(?:valid|ready|payload(?:\.\w+)?)"
 CONTRACTS = {
     "fault": Contract(
@@ -111,6 +126,9 @@ CONTRACTS = {
     "input_port": Contract(names=(STREAMS, "run", "discard", "started"), ask=_input_port),
     "drain_link": Contract(names=("totals", "capture", "move", "take", "right", "shown"),
                            ask=_drain_link),
+    "mask_expand": Contract(
+        names=("start", "inputs", r"(?:bitmap|masks)__\w+", "valid", "k", "done", "blocks",
+               "out_of_range"), ask=_mask_expand, drives=True),
     "shift_order": Contract(names=("start", "shift", "move", "take"), ask=_shift_order),
 }
 """By file of ``hw``."""
@@ -158,11 +176,11 @@ def breaks_contract(design: MutatedDesign, mutant: Mutant | None, place: str) ->
         (folder / "sparseloom.v").write_bytes(unit_verilog(design.config).read_bytes())
         run_tool("yosys", CHILD, module_steps(mutant, place), folder=folder,
                  log=folder / "yosys.log", keep_log=folder.with_suffix(".log"), seconds=SECONDS)
-        names = CONTRACTS[kind].names
-        module, wires = seen((folder / MODULE).read_text(), names)
+        contract = CONTRACTS[kind]
+        module, wires = seen((folder / MODULE).read_text(), contract.names)
         (folder / "dut.il").write_text(module)
         m = Module()
-        CONTRACTS[kind].ask(m, _instance(m, wires, names), component)
+        contract.ask(m, _instance(m, wires, contract), component)
         (folder / "harness.il").write_text(as_rtlil(m))
         script = folder / "contract.sby"
         script.write_text(SCRIPT.format(depth=CYCLES))
@@ -207,22 +225,24 @@ def seen(module: str, names: Sequence[str]) -> tuple[str, list[Wire]]:
                   flags=re.MULTILINE), found
 
 
-def _instance(m: Module, wires: Sequence[Wire], names: Sequence[str]) -> dict[str, Signal]:
-    """The module ``dut``, its inputs free; those of its ports that have these names."""
+def _instance(m: Module, wires: Sequence[Wire], contract: Contract) -> dict[str, Signal]:
+    """The module ``dut``, and those of its ports that the contract speaks of."""
     signals, ports = {}, []
     for wire in wires:
         signal: Any = Signal(wire.width, name=re.sub(r"\W", "_", wire.name))
         value: Any = signal
+        known = next((found for one in contract.names
+                      if (found := re.fullmatch(one, wire.name))), None)
         if wire.kind == "input":
             if wire.name == CLOCK:
                 value = ClockSignal()
             elif re.fullmatch(RESETS, wire.name):
                 value = ResetSignal()
-            else:
+            elif known is None or not contract.drives:
                 value = free(m, wire.width, name=f"free_{len(ports)}")
                 m.d.comb += signal.eq(value)
         ports.append(("i" if wire.kind == "input" else "o", wire.name, value))
-        for known in (found for one in names if (found := re.fullmatch(one, wire.name))):
+        if known is not None:
             signals[known[1] if known.re.groups else wire.name] = signal
     m.submodules.dut = Instance("dut", *ports)
     return signals

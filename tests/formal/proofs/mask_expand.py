@@ -5,6 +5,7 @@ the bits of the mask at hand, the blocks that the scan has not met.
 """
 from functools import partial, reduce
 from operator import or_
+from types import SimpleNamespace
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
@@ -18,16 +19,18 @@ def lowest(flags):
     return (flags & (~flags + 1)[:len(flags)])[:len(flags)]
 
 
-def design(beat_bits, block_inputs, max_k):
-    m = Module()
-    dut = MaskExpand(beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
-    opened = Opened(dut)
-    m.submodules.dut = opened.fragment
-    inside = opened[dut]
-    q, q_log, group, groups = block_inputs, inside.q_log, inside.group, inside.groups
+def contract(m, dut, *, beat_bits, block_inputs, max_k):
+    """A strip of any masks, and what comes out of it; the inputs are driven.
+
+    Returns
+    -------
+    SimpleNamespace
+        The strip, and what was noted on the way.
+    """
+    q, q_log = block_inputs, (block_inputs - 1).bit_length()
     blocks = -(-max_k // q)
     words, mask_words = -(-blocks // beat_bits), -(-blocks * q // beat_bits)
-    windows, mask_count = inside.windows, inside.mask_count
+    mask_count = beat_bits // q
 
     # A strip: its masks change with ``start`` alone.
     m.d.comb += dut.start.eq(free(m, name="start"))
@@ -110,6 +113,25 @@ def design(beat_bits, block_inputs, max_k):
             Assert(implies(dut.done, dut.blocks == total)),
             Assert(implies(dut.done, dut.out_of_range == expected_out)),
         ]
+    return SimpleNamespace(**{name: value for name, value in locals().items()
+                              if name not in ("m", "dut")})
+
+
+def design(beat_bits, block_inputs, max_k):
+    m = Module()
+    dut = MaskExpand(beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    inside = opened[dut]
+    seen = contract(m, dut, beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
+    q, q_log, group, groups = block_inputs, inside.q_log, inside.group, inside.groups
+    windows, mask_count, blocks = inside.windows, inside.mask_count, seen.blocks
+    inputs, bitmap, chunks, age, fresh, looked_at, position = (
+        seen.inputs, seen.bitmap, seen.chunks, seen.age, seen.fresh, seen.looked_at, seen.position)
+    last, last_block, in_range, present, total, every, allowed, word_of_last = (
+        seen.last, seen.last_block, seen.in_range, seen.present, seen.total, seen.every,
+        seen.allowed, seen.word_of_last)
+    left, expected_out = seen.left, seen.expected_out
 
     # What holds between the cycles. The bitmap's windows, and the scan.
     at, has_next, had_next, ended = inside.at, inside.has_next, inside.had_next, inside.ended
