@@ -34,7 +34,6 @@ def row_of(proof: Proof, runs: Mapping[str, Run]) -> dict[str, Any]:
     claim = runs["claim"]
     return {
         "name": proof.name, "claim": proof.claim, "at": proof.at, "given": proof.given,
-        "quick": proof.quick,
         "bounded": proof.bounded, "mode": claim.mode, "depth": proof.depth,
         "holds": all(run.holds for run in runs.values()),
         "proved": claim.holds, "seconds": claim.seconds,
@@ -72,6 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--only", nargs="+", default=list(proofs), choices=list(proofs),
                         metavar="NAME", help="these proofs; --list shows their names")
+    parser.add_argument("--skip", nargs="+", default=[], choices=list(proofs), metavar="NAME",
+                        help="not these")
     parser.add_argument("--task", help="claim, cover or bugN: that alone; nothing is recorded")
     parser.add_argument("--jobs", type=int, default=1, help="proofs at a time")
     parser.add_argument("--list", action="store_true", help="names and claims, nothing is run")
@@ -83,7 +84,7 @@ def main() -> None:
         for proof in proofs.values():
             out.print(f"[bold]{proof.name}[/] ({proof.at}): {proof.claim}")
         return
-    picked = [proofs[name] for name in dict.fromkeys(chosen.only)]
+    picked = [proofs[name] for name in dict.fromkeys(chosen.only) if name not in chosen.skip]
     for proof in picked:
         if chosen.task is not None and chosen.task not in tasks(proof):
             parser.error(f"--task must be one of {', '.join(tasks(proof))}, not {chosen.task!r}")

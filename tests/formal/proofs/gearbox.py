@@ -129,24 +129,24 @@ PROOFS = [Proof(
           "right; nothing is held beyond the stated level; a complete word is offered in the next "
           "cycle, and a word is taken in each cycle in which none is complete.",
     at=f"{in_bytes} to {out_bytes} bytes",
-    design=partial(design, in_bytes, out_bytes), depth=2, cover_depth=12, quick=quick,
+    design=partial(design, in_bytes, out_bytes), depth=2, cover_depth=12,
     bugs=bugs)
-    for in_bytes, out_bytes, quick, bugs in (
-        (2, 3, True, (
+    for in_bytes, out_bytes, bugs in (
+        (2, 3, (
             Bug(what="a remainder leaves bytes of the word before above it", file="gearbox.py",
                 old="m.d.sync += part.eq(0)", new="m.d.sync += part.eq(value)"),
             Bug(what="the input is taken while the output word waits", file="gearbox.py",
                 old="self.i.ready.eq(takes & (free | ~completes))",
                 new="self.i.ready.eq(takes)"))),
-        (3, 2, False, (
+        (3, 2, (
             Bug(what="the word behind a packet is taken before the packet has left",
                 file="gearbox.py", old="*follow(takes, Mux(last, to_empty,",
                 new="*follow(takes, Mux(last, 1,"),)),
-        (4, 2, False, (
+        (4, 2, (
             Bug(what="a packet's last word is not told", file="gearbox.py",
                 old="word_last.eq(Mux(gives, finishes, self.i.p.last & to_empty))",
                 new="word_last.eq(Mux(gives, 0, self.i.p.last & to_empty))"),)),
-        (8, 12, False, (
+        (8, 12, (
             Bug(what="the next word replaces a rest that has not left", file="gearbox.py",
                 old="with m.If(ring[0] | (put & completes & Const(replaces))):",
                 new="with m.If(ring[0] | (takes & completes & Const(replaces))):"),)),

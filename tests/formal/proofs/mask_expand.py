@@ -332,25 +332,25 @@ PROOFS = [Proof(
     at=f"words of {beat_bits} bits, blocks of {block_inputs} inputs, K up to {max_k}",
     given="Words come in order, after pauses of any length, and stay until they are taken. A start "
           "comes at any time.",
-    design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30, quick=quick,
+    design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30,
     bugs=bugs)
-    for beat_bits, block_inputs, max_k, quick, bugs in (
-        (8, 4, 24, False, (
+    for beat_bits, block_inputs, max_k, bugs in (
+        (8, 4, 24, (
             Bug(what="a block behind the last one is expanded", file="mask_expand.py",
                 old="present.eq(Mux(refill, next_window & next_inside, present >> 1)),",
                 new="present.eq(Mux(refill, next_window, present >> 1)),"),)),
-        (16, 8, 24, False, (
+        (16, 8, 24, (
             Bug(what="the second group of a mask is given out twice", file="mask_expand.py",
                 old="some_next.eq(begun(has_second) | comes)",
                 new="some_next.eq(begun(has_second) | some_next)"),
             Bug(what="a mask is read again while the word behind it comes", file="mask_expand.py",
                 old="mask_there.eq(self.masks.valid & running[2] & ~mask_pop)",
                 new="mask_there.eq(self.masks.valid & running[2])"))),
-        (16, 16, 32, False, (
+        (16, 16, 32, (
             Bug(what="the third group of a mask is given out again", file="mask_expand.py",
                 old="| (waiting & ~_lowest(waiting) & busy.replicate(len(waiting)))),",
                 new="| (waiting & busy.replicate(len(waiting)))),"),)),
-        (32, 16, 48, False, (
+        (32, 16, 48, (
             Bug(what="of a third group that has several the first is given out alone",
                 file="mask_expand.py",
                 old="next_several.eq(Mux(free, second_several, _first(waiting, "
