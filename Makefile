@@ -37,9 +37,9 @@ help:
 	@echo "              MODEL=folder-or-hub-name TASK=folder-or-name ARGS='--rows 8 --cols 8'"
 	@echo "make test     linter, type checker, every test (ARGS='-k codec' selects)"
 	@echo "make regress  random jobs in RTL until coverage is whole: N=2000 SEED=1"
-	@echo "make prove    formal proofs of the hardware, covers and planted bugs; twenty minutes of a core:"
+	@echo "make prove    formal proofs of the hardware, covers and planted bugs; ten minutes on two cores:"
 	@echo "              ARGS='--only stream_break', ARGS=--list"
-	@echo "make mutate   400 small changes of the netlist: do random jobs and directed cases notice? an hour or two"
+	@echo "make mutate   400 small changes of the netlist: does anything notice? an hour or two"
 	@echo "make coverage lines and toggles of the RTL, lines of the Python that tests reach; an hour:"
 	@echo "              ARGS=rtl, ARGS='python --part tests/hw'"
 	@echo "make bench-glue  GLUE scores, one row a process, hours in all: DATA_DIR=folder with GLUE's"
@@ -129,7 +129,7 @@ coverage: check $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.coverage $(ARGS)
 
 prove: check $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.formal $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.formal --jobs $(JOBS) $(ARGS)
 
 clean:
 	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -10,7 +10,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,21 @@ from bench import verification
 from bench.device import git_revision, processor
 from bench.folders import write_json
 from bench.mutant_reasons import REASONS
+from sparseloom.hw.errors import ToolError
 from sparseloom.sim.errors import SimulationError
-from sparseloom.sim.mutation.design import ARRAY_SHARE, LEAST, Mutant, mutated_design
+from sparseloom.sim.mutation.design import (
+    ARRAY_SHARE,
+    LEAST,
+    Mutant,
+    MutatedDesign,
+    mutated_design,
+)
 from sparseloom.sim.mutation.directed import FILES, directed_failure, directed_plays
 from sparseloom.sim.mutation.hunt import Verdict, hunt
 from sparseloom.sim.progress import progress_bars
 from sparseloom.sim.queues import BUILDS
 from sparseloom.sim.regress.case import draw_case
+from tests.formal.in_unit import CONTRACTS, breaks_contract
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench/results/mutate.json"
@@ -66,12 +75,17 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def page_part(result: Mapping[str, Any]) -> str:
     """What ``docs/verification.md`` says of it."""
     total = result["summary"]
+    by = {name: sum(one["fate"] == "killed" and _killer(one, result["cases"]) == name
+                    for one in result["mutants"]) for name in KILLERS}
     lines = [
         f"Build {result['build']}, seed {result['seed']}: **{total['mutants']} mutants, "
         f"{total['equivalent']} shown equivalent, {total['killed']} of the other "
         f"{total['killed'] + total['survived']} killed: {total['kill_rate']} %.** "
         f"{total['array']} of them are in the array. Each met up to {result['cases']} cases of the "
-        f"random regression, then {result['directed_cases']} directed ones.", "",
+        f"random regression ({by[RANDOM]} killed), then {result['directed_cases']} directed ones "
+        f"and, where it is of those, the tests of registers and queue ({by[DIRECTED]}), then the "
+        f"contract that its component is proved to keep, asked of the netlist with the mutant in "
+        f"it ({by[CONTRACT]}).", "",
         "| file of `hw/` | mutants | equivalent | killed | survived |", "|---|--:|--:|--:|--:|"]
     lines += [f"| {name} | {one['mutants']} | {one['equivalent']} | {one['killed']} | "
               f"{one['survived']} |" for name, one in total["components"].items()]
@@ -81,6 +95,37 @@ def page_part(result: Mapping[str, Any]) -> str:
         lines += [f"- `{one['place']}`: {one['what'].replace('$', '')}. "
                   f"{one['reason'] or 'Not explained yet.'}" for one in survivors]
     return "\n".join([*lines, ""])
+
+
+RANDOM, DIRECTED, CONTRACT = KILLERS = ("random", "directed", "contract")
+"""What a mutant may be killed by, in this order."""
+
+
+def _killer(one: Mapping[str, Any], cases: int) -> str:
+    if one["problem"].startswith("the contract of"):
+        return CONTRACT
+    return RANDOM if one["case"] is not None and one["case"] < cases else DIRECTED
+
+
+def by_contract(design: MutatedDesign, mutants: Sequence[Mutant],
+                tick: Callable[[], object]) -> dict[int, str]:
+    """Which promise of its component each breaks, if it does, by number.
+
+    Raises
+    ------
+    SimulationError
+        If an unchanged component breaks one.
+    """
+    for place in sorted({mutant.place for mutant in mutants}):
+        if wrong := breaks_contract(design, None, place):
+            raise SimulationError(f"{place}: expected the unchanged component to keep what it "
+                                  f"promises, found: {wrong}")
+    found = {}
+    for mutant in mutants:
+        with suppress(ToolError):       # no answer in time: it lives
+            found[mutant.number] = breaks_contract(design, mutant, mutant.place)
+        tick()
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -94,7 +139,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="simulations at a time")
     parser.add_argument("--number", type=int, action="append", help="only these mutants")
     parser.add_argument("--random-only", action="store_true",
-                        help="survivors do not meet the directed cases and tests")
+                        help="survivors meet no directed cases and tests, and no contract")
     parser.add_argument("--json", type=Path, help="where the figures go; by default nowhere, or "
                         "bench/results/mutate.json and docs/verification.md for a whole run")
     options = parser.parse_args(words)
@@ -122,24 +167,29 @@ def main(words: Sequence[str] | None = None) -> int:
                 log.print(f"{rows[-1]['fate']}: {mutant.number}, {mutant.place}: {mutant.what} "
                           f"{verdict.problem}", highlight=False, markup=False, soft_wrap=True)
 
-        verdicts = hunt(design, cases, jobs=options.jobs, only=options.number, told=count)
+        verdicts = {one.number: one for one in hunt(design, cases, jobs=options.jobs,
+                                                    only=options.number, told=count)}
         mutants = {one.number: one for one in design.mutants}
-        left = [one for one in verdicts if not one.killed and not one.equivalent
-                and mutants[one.number].component in FILES]
-        if left and not options.random_only:
-            progress.update(task, description="survivors in directed tests", total=len(left),
-                            completed=0)
-            if failure := directed_failure(design, 0):
-                raise SimulationError(f"directed tests: expected the unchanged design to pass, "
-                                      f"found: {failure}")
-        for one in verdicts:
-            if one in left and not options.random_only:
-                failure = directed_failure(design, one.number)
-                progress.advance(task)
-                told(mutants[one.number],
-                     replace(one, killed=failure is not None, problem=failure or ""))
-            else:
-                told(mutants[one.number], one)
+        left = [] if options.random_only else [
+            mutants[number] for number, one in verdicts.items()
+            if not one.killed and not one.equivalent]
+        tested = [one for one in left if one.component in FILES]
+        asked = [one for one in left if one.component in CONTRACTS]
+        progress.update(task, description="survivors in directed tests",
+                        total=len(tested) + len(asked), completed=0)
+        if tested and (failure := directed_failure(design, 0)):
+            raise SimulationError(f"directed tests: expected the unchanged design to pass, "
+                                  f"found: {failure}")
+        problems = {}
+        for one in tested:
+            problems[one.number] = directed_failure(design, one.number)
+            count()
+        progress.update(task, description="survivors' contracts")
+        problems |= by_contract(design, asked, count)
+        for number, one in verdicts.items():
+            if problem := problems.get(number):
+                one = replace(one, killed=True, problem=problem)
+            told(mutants[number], one)
     rows.sort(key=lambda one: one["number"])
     total = summary(rows)
     result = {**git_revision(ROOT), "machine": processor(), "cores": os.cpu_count(),

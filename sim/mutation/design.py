@@ -28,6 +28,9 @@ from sparseloom.sim.build import cache_folder
 from sparseloom.sim.regress.play import BENCH
 from sparseloom.sim.verilog import unit_verilog
 
+MODULE = "module.il"
+PORTS_FROM = 1000
+"""Numbers of ports that are added."""
 CONTROL, CONTROL_BITS = "mutant", 16
 """Number of the mutant that is awake; a plusarg of the simulator. 0: none."""
 FLAT, CANDIDATES, VERILOG, OWN_BENCH = "flat.il", "candidates.txt", "mutants.v", "bench.v"
@@ -117,18 +120,33 @@ class MutatedDesign:
 
 def owners(config: ArrayConfig) -> dict[str, str]:
     """File of ``hw`` that describes each instance of the unit: ``unit.array`` to ``array``."""
-    room = Path(str(sparseloom.hw.__file__)).parent
-    found: dict[str, str] = {}
+    return {place: file for place, (file, _) in _components(config).items()}
 
-    def walk(fragment: Any, place: str, above: str) -> None:
-        files = (Path(inspect.getfile(type(origin))) for origin in
-                 getattr(fragment, "origins", None) or ())
-        own = next((file.stem for file in files if file.parent.samefile(room)), above)
+
+def component_at(config: ArrayConfig, place: str) -> Any:
+    """The component at a place of the unit, elaborated.
+
+    Raises
+    ------
+    KeyError
+        If there is none.
+    """
+    return _components(config)[place][1]
+
+
+def _components(config: ArrayConfig) -> dict[str, tuple[str, Any]]:
+    """File and component by place; what is no component is part of the one above."""
+    room = Path(str(sparseloom.hw.__file__)).parent
+    found: dict[str, tuple[str, Any]] = {}
+
+    def walk(fragment: Any, place: str, above: tuple[str, Any]) -> None:
+        own = next(((file.stem, origin) for origin in getattr(fragment, "origins", None) or ()
+                    if (file := Path(inspect.getfile(type(origin)))).parent.samefile(room)), above)
         found[place] = own
         for child, name, *_ in fragment.subfragments:
             walk(child, f"{place}.{name}", own)
 
-    walk(Fragment.get(Unit(config), None), "unit", WRAPPER)
+    walk(Fragment.get(Unit(config), None), "unit", (WRAPPER, None))
     return found
 
 
@@ -138,6 +156,27 @@ def place_of(cell: str) -> str:
         return ""
     parts = cell.removeprefix("$flatten").split(".$", 1)[0].split(".")
     return ".".join(part.removeprefix("\\") for part in parts)
+
+
+def module_steps(mutant: Mutant | None, place: str) -> list[str]:
+    """yosys' script: the module of a place as it is flattened, renamed ``dut``, with a mutant.
+
+    Parameters
+    ----------
+    mutant : Mutant or None
+        Of a flat netlist, at that place.
+    place : str
+        Of an instance that has a module of its own.
+    """
+    own = f"sparseloom.{place}"
+    steps = ["read_verilog sparseloom.v", *FLATTEN[:2], f"hierarchy -top {own}",
+             f"rename {own} dut"]
+    if mutant is not None:
+        prefix = "$flatten" + "".join(f"\\{part}." for part in place.split("."))
+        command = re.sub(r" -wire.*", "", mutant.command)
+        steps.append(command.replace(f"-cell {prefix}", "-cell ")
+                     .replace("-module sparseloom", "-module dut"))
+    return [*steps, f"write_rtlil {MODULE}"]
 
 
 def cell_types(netlist: str) -> dict[str, str]:

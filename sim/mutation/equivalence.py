@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sparseloom.hw.synthesis import CHILD, abc_program
 from sparseloom.hw.tool import run_tool
-from sparseloom.sim.mutation.design import FLAT, Mutant, MutatedDesign
+from sparseloom.sim.mutation.design import FLAT, PORTS_FROM, Mutant, MutatedDesign
 
 SECONDS = 300.0
 SHOWN = "Equivalence successfully proven!"
@@ -173,10 +173,6 @@ def without_memories(netlist: str) -> str:
     text = re.sub(r"^(?:  attribute .*\n)*  memory .*\n", "", text, flags=re.MULTILINE)
     head, tail = text.rsplit("\nend\n", 1)
     return "\n".join([head, "".join([*wires, *connections, "end\n"]) + tail])
-
-
-PORTS_FROM = 1000
-"""Numbers of ports that are added."""
 
 
 def with_differences(netlist: str) -> str:

@@ -5,6 +5,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ def row_of(proof: Proof, runs: Mapping[str, Run]) -> dict[str, Any]:
     claim = runs["claim"]
     return {
         "name": proof.name, "claim": proof.claim, "at": proof.at, "given": proof.given,
-        "quick": proof.quick,
         "bounded": proof.bounded, "mode": claim.mode, "depth": proof.depth,
         "holds": all(run.holds for run in runs.values()),
         "proved": claim.holds, "seconds": claim.seconds,
@@ -71,7 +71,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--only", nargs="+", default=list(proofs), choices=list(proofs),
                         metavar="NAME", help="these proofs; --list shows their names")
+    parser.add_argument("--skip", nargs="+", default=[], choices=list(proofs), metavar="NAME",
+                        help="not these")
     parser.add_argument("--task", help="claim, cover or bugN: that alone; nothing is recorded")
+    parser.add_argument("--jobs", type=int, default=1, help="proofs at a time")
     parser.add_argument("--list", action="store_true", help="names and claims, nothing is run")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.add_argument("--out", type=Path, default=OUT, help="results file; rows are replaced")
@@ -81,16 +84,19 @@ def main() -> None:
         for proof in proofs.values():
             out.print(f"[bold]{proof.name}[/] ({proof.at}): {proof.claim}")
         return
-    picked = [proofs[name] for name in dict.fromkeys(chosen.only)]
+    picked = [proofs[name] for name in dict.fromkeys(chosen.only) if name not in chosen.skip]
     for proof in picked:
         if chosen.task is not None and chosen.task not in tasks(proof):
             parser.error(f"--task must be one of {', '.join(tasks(proof))}, not {chosen.task!r}")
-    rows, failures = [], []
+    if chosen.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, not {chosen.jobs}")
+    failures: list[str] = []
     with progress_bars(said) as progress:
         total = sum(1 if chosen.task else len(tasks(proof)) for proof in picked)
         bar = progress.add_task("proofs", total=total)
-        for proof in picked:
-            def heard(run: Run, proof: Proof = proof) -> None:
+
+        def prove(proof: Proof) -> dict[str, Any] | None:
+            def heard(run: Run) -> None:
                 if not run.holds:
                     failures.append(f"{proof.name}, {run.task}: {run.said}")
                 progress.update(bar, advance=1, description=f"{proof.name} {run.task}")
@@ -99,17 +105,23 @@ def main() -> None:
                 runs = check(proof, chosen=(chosen.task,) if chosen.task else (), heard=heard)
             except ToolError as error:
                 failures.append(str(error))
-                continue
+                return None
             if chosen.task:
-                continue
+                return None
             row = row_of(proof, runs) | {"revision": git_revision(ROOT)["revision"],
                                          "processor": processor()}
-            rows.append(row)
             with locked(WORK / "prove.lock"):
                 found = with_rows(chosen.out, [row], list(proofs))
                 write_json(chosen.out, found, indent=1)
                 if chosen.out == OUT:
                     write_whole(PAGE, render(found).encode())
+            return row
+
+        pool = ThreadPoolExecutor(chosen.jobs)
+        try:
+            rows = [row for row in pool.map(prove, picked) if row is not None]
+        finally:
+            pool.shutdown(cancel_futures=True)      # interrupted: no other proof begins
     if chosen.json:
         print(json.dumps(rows, indent=1))
     elif rows:

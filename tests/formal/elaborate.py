@@ -14,7 +14,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import UnusedElaboratable
+from amaranth.hdl import Elaboratable, UnusedElaboratable
 
 from sparseloom.model.write import write_whole
 from tests.formal.proof import Bug
@@ -95,11 +95,16 @@ def write_design(name: str, bug: int | None, out: Path, *, never: bool = False) 
     if planted is not None and not planted.planted:
         raise ValueError(f"{name}: expected hw/{proof.bugs[bug or 0].file} to be imported, "
                          f"found that it is not")
+    write_whole(out, as_rtlil(design).encode())
+
+
+def as_rtlil(design: Elaboratable) -> str:
+    """A design without ports, named ``top``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
         text = rtlil.convert(design, name="top", ports=[])
     # Amaranth takes the names of yosys' own cells for names of modules.
-    write_whole(out, re.sub(r"cell \\\$any(seq|const) ", r"cell $any\1 ", text).encode())
+    return re.sub(r"cell \\\$any(seq|const) ", r"cell $any\1 ", text)
 
 
 def main() -> None:

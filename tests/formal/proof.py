@@ -60,8 +60,6 @@ class Proof:
     engine : str
         SymbiYosys' engine. With ``abc bmc3``, for designs that are too large for z3, each run looks
         for what it wants in the first cycles: a cover is an assertion that it is never reached.
-    quick : bool
-        Takes part in ``make test``.
     """
 
     name: str
@@ -74,7 +72,6 @@ class Proof:
     cover_depth: int
     bugs: tuple[Bug, ...]
     engine: str = "smtbmc z3"
-    quick: bool = True
 
 
 def all_proofs() -> dict[str, Proof]:

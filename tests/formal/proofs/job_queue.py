@@ -233,7 +233,7 @@ PROOFS = [Proof(
     at=f"{ROWS} rows, max_k {MAX_K}, {ACT_WORDS} words, {DEPTH} places",
     given="A descriptor stays for a cycle after it was taken; a job is retired when it is shown "
           "and all other stages are done with it.",
-    design=design, depth=3, cover_depth=44, quick=False,
+    design=design, depth=3, cover_depth=44,
     bugs=(
         Bug(what="the sum of the words is compared a cycle early", file="job_queue.py",
             old="accept_next.eq(judged[-2] & ~unusable & ~too_many)",

@@ -5,6 +5,7 @@ the bits of the mask at hand, the blocks that the scan has not met.
 """
 from functools import partial, reduce
 from operator import or_
+from types import SimpleNamespace
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
@@ -18,16 +19,18 @@ def lowest(flags):
     return (flags & (~flags + 1)[:len(flags)])[:len(flags)]
 
 
-def design(beat_bits, block_inputs, max_k):
-    m = Module()
-    dut = MaskExpand(beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
-    opened = Opened(dut)
-    m.submodules.dut = opened.fragment
-    inside = opened[dut]
-    q, q_log, group, groups = block_inputs, inside.q_log, inside.group, inside.groups
+def contract(m, dut, *, beat_bits, block_inputs, max_k):
+    """A strip of any masks, and what comes out of it; the inputs are driven.
+
+    Returns
+    -------
+    SimpleNamespace
+        The strip, and what was noted on the way.
+    """
+    q, q_log = block_inputs, (block_inputs - 1).bit_length()
     blocks = -(-max_k // q)
     words, mask_words = -(-blocks // beat_bits), -(-blocks * q // beat_bits)
-    windows, mask_count = inside.windows, inside.mask_count
+    mask_count = beat_bits // q
 
     # A strip: its masks change with ``start`` alone.
     m.d.comb += dut.start.eq(free(m, name="start"))
@@ -110,6 +113,25 @@ def design(beat_bits, block_inputs, max_k):
             Assert(implies(dut.done, dut.blocks == total)),
             Assert(implies(dut.done, dut.out_of_range == expected_out)),
         ]
+    return SimpleNamespace(**{name: value for name, value in locals().items()
+                              if name not in ("m", "dut")})
+
+
+def design(beat_bits, block_inputs, max_k):
+    m = Module()
+    dut = MaskExpand(beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
+    opened = Opened(dut)
+    m.submodules.dut = opened.fragment
+    inside = opened[dut]
+    seen = contract(m, dut, beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
+    q, q_log, group, groups = block_inputs, inside.q_log, inside.group, inside.groups
+    windows, mask_count, blocks = inside.windows, inside.mask_count, seen.blocks
+    inputs, bitmap, chunks, age, fresh, looked_at, position = (
+        seen.inputs, seen.bitmap, seen.chunks, seen.age, seen.fresh, seen.looked_at, seen.position)
+    last, last_block, in_range, present, total, every, allowed, word_of_last = (
+        seen.last, seen.last_block, seen.in_range, seen.present, seen.total, seen.every,
+        seen.allowed, seen.word_of_last)
+    left, expected_out = seen.left, seen.expected_out
 
     # What holds between the cycles. The bitmap's windows, and the scan.
     at, has_next, had_next, ended = inside.at, inside.has_next, inside.had_next, inside.ended
@@ -310,25 +332,25 @@ PROOFS = [Proof(
     at=f"words of {beat_bits} bits, blocks of {block_inputs} inputs, K up to {max_k}",
     given="Words come in order, after pauses of any length, and stay until they are taken. A start "
           "comes at any time.",
-    design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30, quick=quick,
+    design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30,
     bugs=bugs)
-    for beat_bits, block_inputs, max_k, quick, bugs in (
-        (8, 4, 24, False, (
+    for beat_bits, block_inputs, max_k, bugs in (
+        (8, 4, 24, (
             Bug(what="a block behind the last one is expanded", file="mask_expand.py",
                 old="present.eq(Mux(refill, next_window & next_inside, present >> 1)),",
                 new="present.eq(Mux(refill, next_window, present >> 1)),"),)),
-        (16, 8, 24, False, (
+        (16, 8, 24, (
             Bug(what="the second group of a mask is given out twice", file="mask_expand.py",
                 old="some_next.eq(begun(has_second) | comes)",
                 new="some_next.eq(begun(has_second) | some_next)"),
             Bug(what="a mask is read again while the word behind it comes", file="mask_expand.py",
                 old="mask_there.eq(self.masks.valid & running[2] & ~mask_pop)",
                 new="mask_there.eq(self.masks.valid & running[2])"))),
-        (16, 16, 32, False, (
+        (16, 16, 32, (
             Bug(what="the third group of a mask is given out again", file="mask_expand.py",
                 old="| (waiting & ~_lowest(waiting) & busy.replicate(len(waiting)))),",
                 new="| (waiting & busy.replicate(len(waiting)))),"),)),
-        (32, 16, 48, False, (
+        (32, 16, 48, (
             Bug(what="of a third group that has several the first is given out alone",
                 file="mask_expand.py",
                 old="next_several.eq(Mux(free, second_several, _first(waiting, "

@@ -173,7 +173,7 @@ PROOFS = [Proof(
     given="" if small else "The multiplier multiplies (proofs wide_multiplier); its answer is any "
           "of up to 48 bits and sign.",
     design=partial(design, small), depth=PostProcess.LATENCY + 1,
-    cover_depth=PostProcess.LATENCY + 8, quick=False,
+    cover_depth=PostProcess.LATENCY + 8,
     bugs=bugs)
     for small, bugs in (
         (False, (

@@ -182,16 +182,16 @@ PROOFS = [Proof(
     at=f"{lanes} lane{'s' * (lanes > 1)}, {bus_bits} bits",
     given="Words come as BlockFifo gives them (proof block_fifo). All words of a job are raw, or "
           "none is. The end of a job is told after its last beat came.",
-    design=partial(design, lanes, bus_bits), depth=3, cover_depth=14, quick=quick,
+    design=partial(design, lanes, bus_bits), depth=3, cover_depth=14,
     bugs=bugs)
-    for lanes, bus_bits, quick, bugs in (
-        (1, 16, True, (
+    for lanes, bus_bits, bugs in (
+        (1, 16, (
             Bug(what="a job's last beat is sent only when it is full", file="result_port.py",
                 old="fills.eq(raw | popped.payload.last | at[-1])",
                 new="fills.eq(raw | at[-1])"),
             Bug(what="a raw word leaves with its first beat", file="result_port.py",
                 old="(~Mux(popped.valid, raw, raw_in) | last_part_next)", new="1"))),
-        (4, 64, False, (
+        (4, 64, (
             Bug(what="TLAST is told with each beat of a job's last raw word",
                 file="result_port.py", old="last.eq(popped.payload.last & (~raw | last_part))",
                 new="last.eq(popped.payload.last)"),)),

@@ -163,7 +163,7 @@ PROOFS = [Proof(
     at=f"{ROWS} x {COLS}, max_k {MAX_K}, beats of {BUS_BITS} bits, jobs without a table",
     given="Masks, gearbox, queue and CRC give out anything at any time. Jobs come as the queue "
           "shows them (proof job_queue). What is ready is taken, what was taken is released.",
-    design=design, depth=4, cover_depth=24, quick=False,
+    design=design, depth=4, cover_depth=24,
     bugs=(
         Bug(what="a strip is told though its check failed", file="strip_loader.py",
             old="strip_waits.eq(strip_done & right)", new="strip_waits.eq(strip_done)"),

@@ -172,7 +172,7 @@ PROOFS = [Proof(
     bounded="ABC's PDR found no induction in seven minutes. So this is no proof that the unit "
             "never stands still, but that it does not in the first cycles behind its start, "
             "whatever comes; there are enough of them for both bugs.",
-    design=design, depth=72, cover_depth=72, engine="abc bmc3", quick=False,
+    design=design, depth=72, cover_depth=72, engine="abc bmc3",
     bugs=(
         Bug(what="a strip bank is never released", file="unit.py",
             old="strip_loader.release.eq(issue.strip_release),", new=""),
