@@ -87,7 +87,7 @@ UNUSED = tuple(waiver for waiver in WAIVERS if waiver.rule == "UNUSEDSIGNAL")
 @pytest.mark.parametrize(("config", "odd"), [(SMALLEST, 0), (FOUR_BITS, 1), (ArrayConfig(), 0)],
                          ids=["smallest", "4 bits", "reference"])
 def test_every_register_is_read(config, odd, tmp_path):
-    """But the upper half of a pair of weights that has only a lower one; no other rule is broken."""
+    """But the upper half of a pair that has only a lower one; no other rule is broken."""
     verilog = verilog_of(config)
     said = lint(tmp_path, verilog, without(*UNUSED))
     assert set(re.findall(r"^%(?:Warning|Error)[-\w]*", said, re.MULTILINE)) == {
