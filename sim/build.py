@@ -32,7 +32,7 @@ VERILATOR_FLAGS = ("-O3", "-fno-merge-cond-motion", "--x-assign", "fast", "--x-i
 COMPILER_FLAGS = ("OPT_FAST=-Og", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 # Simulates twice as fast and compiles 1.6 times as long: worth it for millions of cycles.
 LONG_RUN_FLAGS = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
-UNITY_BYTES = 4_000_000
+UNITY_BYTES = 8_000_000
 """Up to so much C++ is compiled as one file: at this size two cores gain nothing by many files."""
 COVERAGE_FLAGS = ("--coverage-line", "--coverage-toggle")
 COVERAGE_FILE = "coverage.dat"

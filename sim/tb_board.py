@@ -85,7 +85,7 @@ async def every_case(dut):
 
 
 @cocotb.test()
-@cocotb.parametrize(("seed", [1, 2, 3]))
+@cocotb.parametrize(("seed", [1, 2]))
 async def bad_line(dut, seed):
     """Lost, changed and added bytes both ways: every output is right all the same."""
     pins, cases = await start(dut)

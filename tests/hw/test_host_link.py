@@ -130,8 +130,7 @@ def test_registers_hello_and_refusals():
     play(rig, line, bench)
 
 
-@pytest.mark.parametrize("bus_bits", [32, 64, 128])
-@pytest.mark.parametrize("stall", [0.0, 0.9])
+@pytest.mark.parametrize(("bus_bits", "stall"), [(32, 0.0), (64, 0.9), (128, 0.0), (128, 0.9)])
 def test_streams_keep_bytes_and_ends(bus_bits, stall):
     rig = Rig(bus_bits)
     line, rng = Line(rig.link), random.Random(bus_bits)

@@ -21,8 +21,8 @@ from tests.hw.bench import pause, put, run
 from tests.layers import random_layer
 
 ROWS, MAX_K, ACT_WORDS = 3, 40, 120
-GEOMETRIES = [(5, 32, 8), (1, 64, 16), (12, 64, 16), (4, 128, 32), (3, 128, 8), (7, 32, 32)]
-STALLED = GEOMETRIES[::2]
+GEOMETRIES = [(5, 32, 8), (1, 64, 16), (12, 64, 16), (3, 128, 8), (7, 32, 32)]
+STALLED = [(5, 32, 8), (3, 128, 8)]
 
 
 def make(cols, bus_bits, block_inputs, weight_bits=8):
@@ -207,8 +207,7 @@ def test_strips_tables_and_parameters_are_written(cols, bus_bits, block_inputs, 
 
 
 @pytest.mark.parametrize(("cols", "bus_bits", "block_inputs", "stall"), [
-    (5, 32, 8, 0.0), (5, 128, 16, 0.3), (1, 64, 16, 0.0), (24, 64, 16, 0.3), (8, 32, 32, 0.0),
-    (3, 32, 8, 0.3)])
+    (5, 32, 8, 0.0), (5, 128, 16, 0.3), (1, 64, 16, 0.0), (24, 64, 16, 0.3)])
 def test_weights_of_4_bits(cols, bus_bits, block_inputs, stall):
     """Beats of a column and more, of less; of an odd column, padded to a byte."""
     jobs = jobs_of(cols, block_inputs, seed=cols, weight_bits=4)

@@ -174,7 +174,8 @@ def jobs_of(config, seed=0):
     (0, 0.0), (0, 0.4), (1, 0.4), (2, 0.0)], ids=["3x5-0.0", "3x5-0.4", "1x1-0.4", "8x4-0.0"])
 def test_jobs_equal_the_oracle(geometry, stall):
     config = ArrayConfig(**GEOMETRIES[geometry])
-    bench, jobs = Bench(config, stall=stall), jobs_of(config)
+    # One cell is slow: a job of each kind of result, and an empty one.
+    bench, jobs = Bench(config, stall=stall), jobs_of(config)[:: 2 if config.rows == 1 else 1]
     counters = {}
 
     async def drive(ctx):
@@ -287,12 +288,17 @@ async def recover(ctx, bench, cause, strip=None):
 
 
 def test_a_damaged_packet_is_told_and_cleared():
-    """A fault of each cause; every fault is in the strip loader's tests and in sim/faults.py."""
+    """Causes with each bit of their code set and clear: what is left between loader and register.
+
+    Every fault and cause is in the strip loader's tests and, on the generated Verilog of each
+    build, in sim/faults.py.
+    """
     config = ArrayConfig(**SMALL)
     bench, job = Bench(config), error_job(config)
-    fields = ["version", "kind", "tag", "weight_bits", "cols", "strip", "columns", "reserved",
-              "surplus block", "range", "mult", "crc"]
-    assert len({damaged(job, field)[1] for field in fields}) == len(fields)
+    fields = ["tag", "strip", "reserved", "surplus block", "crc"]
+    codes = [CAUSES[damaged(job, field)[1]] for field in fields]
+    assert all({code >> bit & 1 for code in codes} == {0, 1}
+               for bit in range(max(CAUSES.values()).bit_length()))
 
     async def drive(ctx):
         for field in fields:
@@ -312,16 +318,13 @@ def test_a_damaged_packet_is_told_and_cleared():
 
 
 def test_a_damaged_table_is_told_and_cleared():
-    """The header's check is the strips'; every field is in the strip loader's tests."""
+    """At either end; the header's check is the strips', every field is in the loader's tests."""
     config = ArrayConfig(**SMALL)
     bench = Bench(config)
     job = Job(config, np.random.default_rng(4), tag=0x21, tokens=5, inputs=38, outputs=13,
               density=0.5, lut=True)
     table, *strips = split_packets(job.weights)
-    faults = {field: (HEADER_BYTES[field], HEADER_CAUSES.get(field, field))
-              for field in ("kind", "inputs", "strip")}
-    faults |= {"columns": (10, "count"), "blocks": (12, "count"), "entry": (16, "crc"),
-               "trailer": (len(table) - 16, "reserved")}
+    faults = {"kind": (HEADER_BYTES["kind"], "kind"), "entry": (16, "crc")}
 
     async def drive(ctx):
         for field, (at, cause) in faults.items():
@@ -343,19 +346,17 @@ def test_a_damaged_table_is_told_and_cleared():
 
 LENGTHS = [
     ("weights", "early", "weights_early_last"), ("weights", "late", "weights_late_last"),
-    ("weights", "keep", "weights_keep"), ("weights", "header", "weights_early_last"),
+    ("weights", "keep", "weights_keep"),
     ("acts", "early", "acts_early_last"), ("acts", "longer", "acts_late_last"),
     ("acts", "more bytes", "acts_late_last"), ("acts", "gap", "acts_keep"),
 ]
-"""Every wrong TKEEP is in the loaders' tests."""
+"""Every wrong TKEEP, and a TLAST in each part of a packet, are in the loaders' tests."""
 
 
 def change_beats(beats, change):
     """Damage a packet's beats of 4 bytes in place."""
     if change == "early":
         beats[len(beats) // 2]["last"] = True
-    elif change == "header":
-        beats[1]["last"] = True
     elif change == "late":
         beats[-1]["last"] = False
         beats.append(dict(beats[-1], last=True))
@@ -386,7 +387,7 @@ def test_a_packet_of_the_wrong_length_is_told_and_cleared():
             await bench.wait(ctx, before + 1)
             data, user = bench.packets[-1]
             assert (stream, change, user, data[-1]) == (stream, change, 1, CAUSES[cause])
-            if change in ("early", "header"):
+            if change == "early":
                 # What the host had not sent is the start of no packet: it takes it back.
                 bench.take_back(stream)
             await recover(ctx, bench, cause)
@@ -395,8 +396,8 @@ def test_a_packet_of_the_wrong_length_is_told_and_cleared():
     bench.run(drive, max_cycles=6000 * len(LENGTHS))
 
 
-IMPOSSIBLE = [{"JOB_SHAPE": 0 | 5 << 16}, {"JOB_SHAPE": 5}, {"JOB_TOKENS": 0},
-              {"JOB_SHAPE": 41 | 5 << 16}, {"JOB_TOKENS": 1000}, {"JOB_CONFIG": 3 << 8}]
+IMPOSSIBLE = [{"JOB_SHAPE": 41 | 5 << 16}, {"JOB_TOKENS": 1000}, {"JOB_CONFIG": 3 << 8}]
+"""One in each register; every impossible descriptor is in the job queue's tests."""
 
 
 def test_an_impossible_job_is_told_and_cleared():
@@ -483,7 +484,7 @@ def test_clear_around_the_first_result_beat():
             await ctx.tick()
             cycles += 1
         await bench.wait(ctx, 1)
-        for at in range(cycles - 6, cycles + 6):
+        for at in range(cycles - 6, cycles + 2):
             before = len(bench.packets)
             await start(ctx)
             await ctx.tick().repeat(at)

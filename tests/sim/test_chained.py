@@ -13,15 +13,15 @@ from sparseloom.sim import chain as module
 from sparseloom.sim import job_streams
 from sparseloom.sim.chain import check_chain, run_chain
 from sparseloom.sim.errors import SimulationError
+from sparseloom.sim.queues import BUILDS
 from tests.layers import random_acts, random_layer, useful_share
 
 CONFIGS = {
-    # R does not divide the bus, or the other way round; one lane, all lanes; short queues.
+    # R does not divide the bus, or the other way round; one lane, some, all; short queues. Where
+    # nothing speaks against it as in sim/queues.py, so that its Verilog is made once.
     "3x5": ArrayConfig(rows=3, cols=5, max_k=60, act_words=120, bus_bits=32, block_inputs=8,
-                       queue_depth=2),
-    "5x3": ArrayConfig(rows=5, cols=3, max_k=60, act_words=180, bus_bits=64, lanes=1),
-    "8x4": ArrayConfig(rows=8, cols=4, max_k=80, act_words=160, bus_bits=128, block_inputs=32),
-    "1x1": ArrayConfig(rows=1, cols=1, max_k=20, act_words=60, bus_bits=32, queue_depth=1),
+                       lanes=1, queue_depth=2),
+    "8x4": BUILDS["8x4"], "1x1": BUILDS["1x1"],
 }
 SHAPES = {
     # K, hidden, N, M: multiples of nothing; one of each; whole strips and groups; a token more.

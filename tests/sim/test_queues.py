@@ -5,7 +5,7 @@ from sparseloom.model.packed.cycles import delay_bounds
 from sparseloom.sim.queues import BUILDS, SMALL, random_queue, run_queues
 
 FREE, STALLED = 26, 8
-"""Queues of each build: 208 of them without pauses."""
+"""Queues of each build: 234 of them without pauses."""
 
 
 def different(found):

@@ -9,22 +9,19 @@ from sparseloom.model.packed import spec
 from sparseloom.model.reference import accumulate, requantise
 from sparseloom.sim.build import build_simulator
 from sparseloom.sim.cases import write_cases
+from sparseloom.sim.queues import BUILDS
 from sparseloom.sim.run import replay_command, run_bench
 from sparseloom.sim.verilog import unit_verilog
 from tests.layers import random_acts, random_layer, useful_share
 
 CONFIGS = {
-    "3x5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32, block_inputs=8,
-                       queue_depth=2),
-    "1x1": ArrayConfig(rows=1, cols=1, max_k=40, act_words=130, bus_bits=64, block_inputs=16,
-                       queue_depth=1),
-    "3x5-ecp5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32, block_inputs=8,
-                            queue_depth=2, target="ecp5"),
+    "3x5": BUILDS["3x5"],
+    "1x1": BUILDS["1x1"],
+    "3x5-ecp5": replace(BUILDS["3x5"], target="ecp5"),
     "3x5w4-ecp5": ArrayConfig(rows=3, cols=5, max_k=45, act_words=100, bus_bits=32,
                               block_inputs=8, queue_depth=2, weight_bits=4, target="ecp5"),
-    "2x8w4": ArrayConfig(rows=2, cols=8, max_k=72, act_words=144, bus_bits=64, weight_bits=4),
-    "8x4": ArrayConfig(rows=8, cols=4, max_k=72, act_words=144, bus_bits=128, block_inputs=32,
-                       queue_depth=4),
+    "2x8w4": BUILDS["2x8w4"],
+    "8x4": BUILDS["8x4"],
 }
 
 
