@@ -149,18 +149,20 @@ def test_next_job():
     check(len(rows) - 1 - first(rows, 0), timing.JOB_NEXT, "JOB_NEXT")
 
 
-@pytest.mark.parametrize(("cols", "bus_bits", "block_inputs"), [
-    (5, 32, 8), (1, 64, 16), (12, 64, 16), (4, 128, 32), (3, 128, 8), (7, 32, 32)])
-@pytest.mark.parametrize(("density", "lut"), [(0.0, False), (0.1, True), (0.4, False),
-                                              (1.0, False)])
+LOADERS = [(5, 32, 8), (1, 64, 16), (12, 64, 16), (4, 128, 32), (3, 128, 8), (7, 32, 32)]
+
+
+@pytest.mark.parametrize(("cols", "bus_bits", "block_inputs", "density", "lut"), [
+    *((*loader, 0.1, True) for loader in LOADERS), *((*loader, 1.0, False) for loader in LOADERS),
+    *((*loader, density, False) for loader in LOADERS[::3] for density in (0.0, 0.4))])
 def test_strip_loader(cols, bus_bits, block_inputs, density, lut):
     """First beat of each packet and the cycle in which each strip is ready, three strips."""
     strip_loader(cols, bus_bits, block_inputs, density, lut, 8)
 
 
-@pytest.mark.parametrize(("cols", "bus_bits", "block_inputs"), [
-    (5, 32, 8), (24, 64, 16), (8, 64, 16), (3, 128, 8), (16, 32, 32)])
-@pytest.mark.parametrize("density", [0.1, 1.0])
+@pytest.mark.parametrize(("cols", "bus_bits", "block_inputs", "density"), [
+    (5, 32, 8, 0.1), (5, 32, 8, 1.0), (24, 64, 16, 0.1), (24, 64, 16, 1.0), (8, 64, 16, 1.0),
+    (3, 128, 8, 0.1), (16, 32, 32, 1.0)])
 def test_strip_loader_with_weights_of_4_bits(cols, bus_bits, block_inputs, density):
     strip_loader(cols, bus_bits, block_inputs, density, False, 4)
 

@@ -17,7 +17,7 @@ from sparseloom.sim.queues import BUILDS
 from tests.layers import random_acts, random_layer, useful_share
 
 CONFIGS = {
-    # R does not divide the bus, or the other way round; one lane, some, all; short queues. Where
+    # R divides the bus or does not; one lane, some, all; short queues. Where
     # nothing speaks against it as in sim/queues.py, so that its Verilog is made once.
     "3x5": ArrayConfig(rows=3, cols=5, max_k=60, act_words=120, bus_bits=32, block_inputs=8,
                        lanes=1, queue_depth=2),
