@@ -91,7 +91,9 @@ def write_design(name: str, bug: int | None, out: Path, *, never: bool = False) 
         assertion = parts.Assert
         parts.Assert, parts.Cover = (lambda *said: []), (lambda reached: assertion(~reached))
     from tests.formal.proof import all_proofs as fresh
-    design = fresh()[name].design()
+    proof = fresh()[name]
+    made = proof.design if bug is None and not never else proof.bare or proof.design
+    design = made()
     if planted is not None and not planted.planted:
         raise ValueError(f"{name}: expected hw/{proof.bugs[bug or 0].file} to be imported, "
                          f"found that it is not")

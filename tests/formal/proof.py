@@ -60,6 +60,11 @@ class Proof:
     engine : str
         SymbiYosys' engine. With ``abc bmc3``, for designs that are too large for z3, each run looks
         for what it wants in the first cycles: a cover is an assertion that it is never reached.
+    bare : callable, optional
+        The same without what holds between the cycles: in it covers and bugs are looked for, so
+        that a bug breaks the claim itself.
+    search : str
+        Engine of those runs; empty if it is ``engine``.
     """
 
     name: str
@@ -72,6 +77,8 @@ class Proof:
     cover_depth: int
     bugs: tuple[Bug, ...]
     engine: str = "smtbmc z3"
+    bare: Callable[[], Module] | None = None
+    search: str = ""
 
 
 def all_proofs() -> dict[str, Proof]:

@@ -69,15 +69,16 @@ class Run:
 
 
 def tasks(proof: Proof) -> dict[str, dict[str, Any]]:
-    """What is to be run of a proof, by name: mode, depth, expectation and bug."""
-    covers = proof.engine.startswith("smtbmc")
+    """What is to be run of a proof, by name: mode, depth, expectation, bug, engine."""
+    search = proof.search or proof.engine
+    covers = search.startswith("smtbmc")
     return {
         "claim": {"mode": "bmc" if proof.bounded else "prove", "depth": proof.depth,
-                  "expect": "pass", "bug": None},
+                  "expect": "pass", "bug": None, "engine": proof.engine},
         "cover": {"mode": "cover" if covers else "bmc", "depth": proof.cover_depth,
-                  "expect": "pass" if covers else "fail", "bug": None},
+                  "expect": "pass" if covers else "fail", "bug": None, "engine": search},
         **{f"bug{number}": {"mode": "bmc", "depth": proof.cover_depth, "expect": "fail",
-                            "bug": number} for number in range(len(proof.bugs))},
+                            "bug": number, "engine": search} for number in range(len(proof.bugs))},
     }
 
 
@@ -110,7 +111,7 @@ def run(proof: Proof, task: str, *, work: Path = WORK, seconds: float = SECONDS)
                     seconds=seconds, good=(0,))
     script.write_text(SCRIPT.format(
         what=f"{proof.name}, {task}: {proof.bugs[int(bug[1])].what if bug else proof.claim}",
-        mode=plan["mode"], depth=plan["depth"], expect=plan["expect"], engine=proof.engine,
+        mode=plan["mode"], depth=plan["depth"], expect=plan["expect"], engine=plan["engine"],
         more="" if plan["mode"] == "cover" else "vcd on\naigsmt z3\n",
         design=f"design.il {design.name}"))
     status, said, solving = sby(script, what=f"{proof.name}, {task}",

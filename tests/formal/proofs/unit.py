@@ -5,17 +5,20 @@ beats on their way out, jobs to retire. Each is finite from the push of a job on
 to it, so a unit that takes a step every so many cycles ends each job. What the data are does not
 matter to that, and is cut free: sums, the registers' bus, words in memories.
 """
+from functools import partial
+
 from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import data
 
 from sparseloom.hw import memory, unit
 from sparseloom.hw.config import ArrayConfig
 from tests.formal.memory import RegisterMemory
-from tests.formal.parts import Assert, Assume, Cover, Opened, free
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, rigid
 from tests.formal.proof import Bug, Proof
 from tests.formal.proofs.strip_loader import anything
+from tests.formal.unit_between import Between
 
-CONFIG = ArrayConfig(rows=2, cols=2, max_k=4, act_words=8, bus_bits=128, queue_depth=2,
+CONFIG = ArrayConfig(rows=2, cols=2, max_k=4, act_words=8, bus_bits=32, queue_depth=2,
                      block_inputs=8)
 WITHIN = 16
 """Cycles in a row without a step, at most."""
@@ -35,19 +38,20 @@ class AnyWords(RegisterMemory):
 
 
 class AnyRegisters(unit.AxiLiteRegisters):
-    """Jobs pushed at any time, but for refused ones: K, N and M up to 7, no table; and clears."""
+    """Jobs pushed at any time: K, N and M up to 7, all raw or none, no table; and clears."""
 
     def elaborate(self, platform):
         m = Module()
-        pushed = Signal()
+        pushed = Signal(name="pushed")
         m.d.sync += pushed.eq(self.job_push.strobe)
-        for register, field, bits in ((self.job_shape, "inputs", 3), (self.job_shape, "outputs", 3),
-                                      (self.job_tokens, "tokens", 3), (self.job_config, "raw", 1)):
-            kept, value = Signal(bits, name=f"kept_{field}"), getattr(register, field)
-            m.d.comb += value.eq(Mux(pushed, kept, free(m, bits, name=f"any_{field}")))
+        for register, field in ((self.job_shape, "inputs"), (self.job_shape, "outputs"),
+                                (self.job_tokens, "tokens")):
+            kept, value = Signal(3, name=f"kept_{field}"), getattr(register, field)
+            m.d.comb += value.eq(Mux(pushed, kept, free(m, 3, name=f"any_{field}")))
             m.d.sync += kept.eq(value)
+        self.raw = rigid(m, name="raw")
         m.d.comb += [
-            self.job_push.strobe.eq(free(m, name="push") & ~self.job_push.refused),
+            self.job_config.raw.eq(self.raw), self.job_push.strobe.eq(free(m, name="push")),
             self.control.strobe.eq(free(m, name="clear")), self.control.clear.eq(1),
         ]
         return m
@@ -60,6 +64,7 @@ class AnyLoader:
         """``can`` load, and ``done``: a part is loaded. ``parts_left`` tells of those behind it."""
         self.can, self.done = Signal(), Signal()
         loaded, waiting, told = Signal(range(3)), Signal(range(3)), Signal()
+        self.loaded, self.waiting, self.told = loaded, waiting, told
         m.d.comb += [
             self.can.eq(self.stage.valid & (loaded != 2)),
             self.done.eq(self.can & free(m, name="loads")),
@@ -79,12 +84,14 @@ class AnyStripLoader(AnyLoader, unit.StripLoader):
         m = Module()
         left, begun = Signal(16), Signal()
         outputs = Signal(16)
+        self.left, self.begun = left, begun
         m.d.comb += outputs.eq(Mux(begun, left, self.stage.job.outputs))
         self.loads(m, outputs > self.cols)
-        with m.If(self.done):
-            m.d.sync += [left.eq(outputs - self.cols), begun.eq(outputs > self.cols)]
         lengths, last, oldest = [Signal(self.length.shape(), name=f"length_{bank}")
                                  for bank in range(2)], Signal(), Signal()
+        self.lengths, self.last, self.oldest = lengths, last, oldest
+        with m.If(self.done):
+            m.d.sync += [left.eq(outputs - self.cols), begun.eq(outputs > self.cols)]
         length = free(m, len(self.length), name="columns")
         m.d.comb += [Assume((length >= 1) & (length <= self.max_k)),
                      self.length.eq(Mux(oldest, *reversed(lengths)))]
@@ -120,7 +127,7 @@ def cut_data():
     setattr(memory, "inferred_memory", inferred_memory)     # noqa: B010 (its type is another)
 
 
-def design():
+def design(between=True):
     m = Module()
     cut_data()
     dut = unit.Unit(CONFIG)
@@ -139,18 +146,20 @@ def design():
     m.d.comb += [ready.eq(free(m, name="results_ready")), Assume(ready | (stalled != STALL))]
     m.d.sync += stalled.eq(Mux(ready, 0, stalled + 1))
     moves = [*(port.valid & port.ready for port in (dut.weights, dut.acts, dut.results)),
-             ~opened[inside.issue].idle, inside.drain.valid, inside.post.o.valid,
+             ~opened[inside.issue].idle, inside.drain.valid,
+             opened[opened[inside.result_port].pack].takes, inside.post.o.valid,
              opened[queue].checking, inside.offered,
              inside.strip_loader.can, inside.act_loader.can]
     due, moved = Signal(), Signal()
-    stuck = Signal(WITHIN + 1)          # bit n: for more than n cycles
-    m.d.comb += [
-        due.eq(fault.run & ~inside.dropping & (queue.outstanding != 0)),
-        moved.eq(Cat(moves).any()),
-        Assert(~stuck[-1], "work is done in time"),
-    ]
-    m.d.sync += stuck.eq(Mux(due & ~moved, Cat(1, stuck), 0))
+    waited = Signal(range(2 * WITHIN))      # cycles in a row, without a step, before this one
+    m.d.comb += [due.eq(fault.run & ~fault.halt & ~inside.dropping & (queue.outstanding != 0)),
+                 moved.eq(Cat(moves).any())]
+    m.d.sync += waited.eq(Mux(due & ~moved, waited + 1, 0))
     m.d.comb += Cover(inside.result_port.finished)
+    if between:
+        held = Between(m, dut, opened, inside.registers.raw)
+        m.d.comb += Assert(implies(due, waited + held.within(stalled, STALL) <= WITHIN))
+    m.d.comb += Assert(waited <= WITHIN, "work is done in time")
     return m
 
 
@@ -161,7 +170,7 @@ PROOFS = [Proof(
           "checked, a column issued, sums leave the drain or the post-processing, a beat leaves, a "
           "job's last beat is offered, or a loader has a job and a free place for it. The work of "
           "a job is finite and no step adds to it.",
-    at=f"2 x 2, 2 lanes, max_k 4, 8 activation words, beats of 128 bits, {CONFIG.queue_depth} "
+    at=f"2 x 2, 2 lanes, max_k 4, 8 activation words, beats of 32 bits, {CONFIG.queue_depth} "
        "jobs, K, N and M up to 7: up to four strips and four groups a job",
     given="Results are taken in one of two cycles in a row at least. Data are cut free, and the "
           "registers' bus: pushes, errors and clears come at any time. In the place of the loaders "
@@ -169,10 +178,8 @@ PROOFS = [Proof(
           "any time while there is a job and a place for it. That the loader of activations goes "
           "on in its turn is the proof act_loader_goes_on; of the strip loader it is not proved. "
           "No reset, no tables.",
-    bounded="ABC's PDR found no induction in seven minutes. So this is no proof that the unit "
-            "never stands still, but that it does not in the first cycles behind its start, "
-            "whatever comes; there are enough of them for both bugs.",
-    design=design, depth=72, cover_depth=72, engine="abc bmc3",
+    design=design, depth=1, cover_depth=84,
+    bare=partial(design, between=False), search="abc bmc3",
     bugs=(
         Bug(what="a strip bank is never released", file="unit.py",
             old="strip_loader.release.eq(issue.strip_release),", new=""),
