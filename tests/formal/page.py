@@ -28,8 +28,8 @@ make prove ARGS='--only stream_break'               # one proof
 make prove ARGS='--only stream_break --task bug0'   # one run; a failure names its trace
 ```
 
-Seconds are of one core, the tools' start included. Continuous integration runs all of it but the
-bugs of `unit_goes_on`; `make test` runs a few.
+Seconds are of one core, the tools' start included. Continuous integration runs what takes
+no more than two minutes; `make test` runs a few.
 """
 
 

@@ -8,11 +8,15 @@ from typing import Any
 from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data
 
-from sparseloom.hw.job_queue import STAGES, JobQueue
-from sparseloom.hw.postprocess import DELAY_WORDS, PostLane, PostProcess
+from sparseloom.hw.job_queue import STAGES
+from sparseloom.hw.postprocess import PostLane, PostProcess
 from tests.formal.parts import Assert, Opened, implies, ones, past
 
 NEVER = 63
+TAKE = 2
+WORD = 2 * TAKE + 1
+TILE = 4 + 2 * (WORD + 1)
+"""Weights of what is left: a word to take, a word, a tile."""
 
 
 def total(values: Iterable[Any]) -> Value:
@@ -31,6 +35,11 @@ def nearest(m: Module, bounds: Iterable[tuple[Any, Any]], *, name: str) -> Value
     return least
 
 
+def times(value: Any, number: Any) -> Value:
+    """A product, a sum for each bit of the factor of few bits."""
+    return total(Mux(value[bit], number << bit, 0) for bit in range(len(value)))
+
+
 def strips(outputs: Any) -> Value:
     """Strips of a job, or of what is left of it."""
     low = Value.cast(outputs)[:3]
@@ -38,24 +47,32 @@ def strips(outputs: Any) -> Value:
 
 
 class Between:
-    """The unit, opened: its invariants as assertions, and ``within``.
+    """The unit, opened: what holds between its cycles, its steps and the work that is left.
+
+    At two places for jobs, jobs of up to seven outputs, strips of up to four columns. What the
+    parts hold is counted from one to the next: jobs, strips, halves, words and jobs' last words.
 
     Parameters
     ----------
     m : Module
+        Gets the statements.
     dut : Unit
     opened : Opened
+        Of the unit.
     raw : Value
-        What all jobs are.
+        Whether all jobs are raw; none is otherwise.
+    said : callable
+        What becomes of a statement: ``Assert``, ``Assume``, or nothing.
     """
 
-    def __init__(self, m: Module, dut: Any, opened: Opened, raw: Any, check=lambda name: True):
+    def __init__(self, m: Module, dut: Any, opened: Opened, raw: Any,
+                 said: Callable[[Any], Any] = Assert):
         self.opened, self.unit, self.raw = opened, opened[dut], raw
         self.config = dut.config
         self.ghosts = Module()      # forget with the parts they are about
         m.submodules.ghosts = ResetInserter(self.unit.flush_q)(self.ghosts)
         self.m = m
-        self.check = check
+        self.said = said
         self.stops()
         self.queue()
         self.loaders()
@@ -68,23 +85,25 @@ class Between:
         self.related()
 
     def holds(self, name: str, *claims: Any) -> None:
-        if not self.check(name):
-            return
+        """State what holds; by name and number it is found in a trace."""
         for number, claim in enumerate(claims):
             said = Signal(name=f"claim_{name.replace(' ', '_')}_{number}")
-            self.m.d.comb += [said.eq(claim), Assert(said)]
+            self.m.d.comb += [said.eq(claim), self.said(said)]
 
     def register(self, name: str) -> Signal:
+        """The output of one of the unit's registers of its own."""
         return self.unit.m._named_submodules[name][0].o
 
     def part(self, name: str) -> SimpleNamespace:
+        """The inside of one of the unit's parts."""
         return self.opened[getattr(self.unit, name)]
 
     def before(self, value: Any, name: str) -> Signal:
+        """The value of a cycle before, forgotten with the parts."""
         return past(self.ghosts, value, name=name)
 
-    # When the unit runs, and what a stop leaves.
     def stops(self) -> None:
+        """When the unit runs, and what a stop leaves."""
         unit, fault, inside = self.unit, self.unit.fault, self.part("fault")
         port = self.part("result_port")
         self.flushed = Signal(init=1)
@@ -112,13 +131,12 @@ class Between:
             implies(unit.flush | unit.flush_q, fault.halt | unit.dropping),
         )
 
-    # The queue of jobs.
     def queue(self) -> None:
+        """Jobs in the queue, held beside it, and the stages' own."""
         q, dut = self.part("queue"), self.unit.queue
         depth = dut.depth
         assert depth == 2
-        g, raw = self.ghosts, self.raw
-        job = dut.descriptor
+        g, job = self.ghosts, dut.descriptor
         said = Signal(3, name="said_outputs")
         with g.If(q.taken):
             g.d.sync += said.eq(job.outputs)
@@ -135,15 +153,14 @@ class Between:
             moved = numbers[at + 1] if at + 1 < depth else Const(0, 4)
             g.d.sync += number.eq(Mux(q.accept & (after == at), q.groups,
                                       Mux(retires, moved, number)))
-        self.held, self.words = count, words
+        self.held, self.words, self.numbers = count, words, numbers
         left = {name: q.leaving[name] if name != "retire" else Const(0, 1) for name in STAGES}
         self.due = {name: (q.waiting[name] - left[name])[:2] for name in STAGES}
         self.shown = {name: getattr(dut, name).valid for name in STAGES}
-        self.left = left
+        self.leaving = left
         was_taken = self.before(q.taken, "was_taken")
         kept = self.opened.signal("kept_outputs")
         index = {name: self.opened.signal(f"{name}_index") for name in STAGES}
-        registers = q.m._named_submodules
         judged, phases = q.judged, q.first + q.counting + total(q.judged)
         self.holds(
             "queue",
@@ -155,6 +172,12 @@ class Between:
             implies(q.counting | judged.any(), q.unfit[1] == (said == 0)),
             implies(judged.any(), implies(said == 0, q.unusable)),
             implies(q.accept, said != 0),
+            implies(q.first, (q.groups == 0) & (q.beyond >= 0) & (q.beyond <= 7)),
+            implies(q.counting, (q.beyond >= -3) & (q.beyond + (q.groups << 1) <= 4)
+                    & (q.groups <= 3)),
+            implies(judged.any(), (q.groups >= 1) & (q.groups <= 4)),
+            *(implies(count > at, (number >= 1) & (number <= 4))
+              for at, number in enumerate(numbers)),
             *(implies(count > at, word != 0) for at, word in enumerate(words)),
             count <= depth, q.waiting["retire"] == count, implies(retires, count != 0),
             q.free + count + q.retired == depth,
@@ -170,77 +193,41 @@ class Between:
                 index[name] + waits[0] == q.head + ((index[name] & waits[0]) << 1),
                 implies(self.shown[name], (waits != 0) & ~left[name]),
             )
-        self.front = {}
-        memory = registers["issue_checked"][0]
-        shape = memory._shape
-        stored = Array(memory.words)
-        self.groups = Signal(4, name="front_groups")
-        self.m.d.comb += self.groups.eq(Array(numbers)[(count - self.due["issue"])[0]])
-        self.holds(
-            "queue groups",
-            implies(~self.flushed, registers["issue_checked_head"][0].o == q.head),
-            implies(~self.flushed, registers["issue_checked_index"][0].o == index["issue"]),
-            implies(~self.flushed, registers["issue_checked_accept"][0].o == q.accept),
-            implies(q.accept, ~self.flushed),
-            implies(self.shown["issue"], dut.issue.job.groups == self.groups))
-        for number in range(depth):
-            at = (index["retire"] + number)[:1]
-            self.holds(f"queue groups stored {number}", implies(
-                (number < count) & (number + self.due["issue"] >= count),
-                data.View(shape, stored[at]).groups == numbers[number]))
-        for name in ("weights", "issue"):
-            front = Signal(3, name=f"front_{name}")
-            self.m.d.comb += front.eq(Array(words)[(count - self.due[name])[0]])
-            self.front[name] = front
-            parts = [("sizes", words, said)]
-            if name == "issue":
-                parts.append(("rest", None, None))
-            for part, these, offered in parts:
-                memory = registers[f"{name}_{part}"][0]
-                opens = registers[f"{name}_{part}_opens"][0].o
-                head = registers[f"{name}_{part}_head"][0].o
-                at_index = registers[f"{name}_{part}_index"][0].o
-                field = "outputs" if part == "sizes" else "raw"
-                shape = memory._shape
+        self.front = {name: self._front(name, words) for name in ("weights", "issue")}
+        self.groups = self._front("issue", numbers)
+        self._stored("weights", "sizes", "outputs", words, said)
+        self._stored("issue", "sizes", "outputs", words, said)
+        self._stored("issue", "rest", "raw", [self.raw] * depth, self.raw)
+        self._stored("issue", "checked", "groups", numbers)
 
-                def told(word, field=field, shape=shape):
-                    value = Value.cast(data.View(shape, word)[field])
-                    return value[:3] if field == "outputs" else value
+    def _front(self, name: str, held: list[Any]) -> Value:
+        """What is held of the job at the front of a stage; its jobs are the last ones of all."""
+        return Array(held)[(self.held - self.due[name])[0]]
 
-                self.holds(
-                    f"queue {name} {part}",
-                    implies(~self.flushed, head == q.head),
-                    implies(~self.flushed, at_index == index[name]),
-                    implies(opens & ~self.flushed, count + q.retired < depth),
-                    implies(q.first, opens), implies(q.checking & ~q.first, ~opens),
-                )
-                stored = Array(memory.words)
-                shows = getattr(dut, name).job
-                if part == "sizes":
-                    self.holds(
-                        f"queue {name} sizes stored",
-                        implies(q.checking & ~q.first, told(stored[q.head]) == said),
-                        implies(self.shown[name], shows.outputs[:3] == front),
-                        implies(self.shown[name], shows.outputs[3:] == 0),
-                        implies(q.checking & ~q.first,
-                                data.View(shape, stored[q.head]).outputs[3:] == 0),
-                    )
-                    for number in range(depth):
-                        at = (index["retire"] + number)[:1]
-                        self.holds(f"queue {name} stored {number}", implies(
-                            (number < count) & (number + self.due[name] >= count),
-                            (told(stored[at]) == these[number])
-                            & (data.View(shape, stored[at]).outputs[3:] == 0)))
-                else:
-                    self.holds(
-                        "queue raw",
-                        implies(q.checking & ~q.first, told(stored[q.head]) == raw),
-                        implies(self.shown[name], shows.raw == raw))
-                    for number in range(depth):
-                        at = (index["retire"] + number)[:1]
-                        self.holds(f"queue raw {number}", implies(
-                            (number < count) & (number + self.due[name] >= count),
-                            told(stored[at]) == raw))
+    def _stored(self, name: str, part: str, field: str, held: list[Any], said: Any = None) -> None:
+        """A field lies in a stage's memory as it is held, and so is shown."""
+        q, dut = self.part("queue"), self.unit.queue
+        registers, count = q.m._named_submodules, self.held
+        memory = registers[f"{name}_{part}"][0]
+        stored = [data.View(memory._shape, word)[field] for word in memory.words]
+        index = {stage: self.opened.signal(f"{stage}_index") for stage in (name, "retire")}
+        claims = [
+            implies(~self.flushed, registers[f"{name}_{part}_head"][0].o == q.head),
+            implies(~self.flushed, registers[f"{name}_{part}_index"][0].o == index[name]),
+            implies(self.shown[name], getattr(dut, name).job[field] == self._front(name, held)),
+            *(implies((number < count) & (number + self.due[name] >= count),
+                      Array(stored)[(index["retire"] + number)[:1]] == value)
+              for number, value in enumerate(held)),
+        ]
+        if said is None:
+            claims += [implies(~self.flushed, registers[f"{name}_{part}_accept"][0].o == q.accept),
+                       implies(q.accept, ~self.flushed)]
+        else:
+            opens = registers[f"{name}_{part}_opens"][0].o
+            claims += [implies(opens & ~self.flushed, count + q.retired < dut.depth),
+                       implies(q.first, opens), implies(q.checking & ~q.first, ~opens),
+                       implies(q.checking & ~q.first, Array(stored)[q.head] == said)]
+        self.holds(f"queue {name} {part}", *claims)
 
     def to_come(self, name: str, begun: Any, left: Any) -> Value:
         """Strips that a stage has not done."""
@@ -248,8 +235,8 @@ class Between:
         return (Mux(self.due[name] != 0, first, 0)
                 + Mux(self.due[name] == 2, strips(self.words[1]), 0))
 
-    # The loaders, stand-ins.
     def loaders(self) -> None:
+        """Strips and halves that are there, and those to load."""
         strip, acts = self.unit.strip_loader, self.unit.act_loader
         for name, loader in (("strips", strip), ("acts", acts)):
             there = loader.waiting + loader.told
@@ -267,8 +254,8 @@ class Between:
                 (one >= 1) & (one <= 4) for one in strip.lengths).all()),
         )
 
-    # The walk.
     def walk(self) -> None:
+        """Tiles: what they are made of is right when they are taken."""
         w, unit = self.part("walk"), self.unit
         self.w, o = w, unit.walk.o
         tile = o.payload
@@ -289,11 +276,13 @@ class Between:
             implies(w.end_strip, w.take), implies(w.end_job, w.end_strip),
             implies(w.end_strip, w.end_job == w.last_strip),
             implies(w.looks & w.begun, self.was_begun),
-            implies(~w.begun, w.restart), implies(w.begun & w.restart, ~self.was_begun | w.end_strip),
+            implies(~w.begun, w.restart),
+            implies(w.begun & w.restart, ~self.was_begun | w.end_strip),
             implies(w.begun & ~self.was_begun, w.restart & (w.groups_left == self.groups)),
             implies(w.begun & self.was_begun & ~self.took,
                     w.last_group == (w.groups_left == 1)),
-            implies(w.take, w.end_strip == w.last_group),
+            implies(w.take, w.end_strip == w.last_group), implies(w.end_strip, w.restart),
+            implies(w.begun, (w.groups_left >= 1) & (w.groups_left <= self.groups)),
             implies(w.take, self.was_begun),
             implies(self.took, o.valid), implies(self.took_2, o.valid),
             implies(w.begun, (w.outputs_left != 0) & (w.outputs_left <= self.front["issue"])),
@@ -314,8 +303,8 @@ class Between:
             & (tile.long == (tile.columns >= spacing)),
             tile.tile.raw == self.raw)), ~(began & (w.take | o.valid)))
 
-    # Issue: as its own proof.
     def issue(self) -> None:
+        """As the proof of that name states it."""
         i, dut, g = self.part("issue"), self.unit.issue, self.ghosts
         self.i = i
         offer, payload = dut.i.payload, Value.cast(dut.i.payload)
@@ -377,8 +366,8 @@ class Between:
                               for stage in range(dut.BEHIND, dut.release_delay)]
                        for name in ("strip", "acts")}
 
-    # Drain.
     def drain(self) -> None:
+        """Tiles that wait, apart, and the one that is read."""
         d, dut, g = self.part("drain"), self.unit.drain, self.ghosts
         self.d = d
         wait = d.wait
@@ -433,12 +422,12 @@ class Between:
             implies(dut.valid, dut.o_tile.raw == self.raw),
         )
 
-    # Post-processing: a delay.
     def post(self) -> None:
+        """A delay, in registers and a memory."""
         p = self.part("post")
         valid = p.valid
         stages = PostProcess.LATENCY
-        memory = p.high_bytes = self._delay_memory(p)
+        memory = p.m._named_submodules["high_bytes_0"][0]
         acc = PostLane.ACC
         behind = stages - acc - 2
         write_at = self.opened.signal("high_bytes_0_to")
@@ -464,11 +453,8 @@ class Between:
             *(implies(there, raw == self.raw) for there, (raw, _) in
               zip(valid, flow, strict=True)))
 
-    def _delay_memory(self, p):
-        return p.m._named_submodules["high_bytes_0"][0]
-
-    # Results.
     def pack(self) -> None:
+        """Words wait in a queue and are taken into beats."""
         port = self.part("result_port")
         self.port_inside = port
         p = self.opened[port.pack]
@@ -512,6 +498,7 @@ class Between:
         )
 
     def port(self) -> None:
+        """Beats wait; a job's last one lets the next job's words through."""
         s, p, dut = self.port_inside, self.p, self.unit.result_port
         behind = s.behind
         ends = p.full & p.last
@@ -553,6 +540,46 @@ class Between:
             acts.loaded == acts.waiting + acts.told + total(self.acts_held),
         )
 
+    def tiles(self) -> Value:
+        """Tiles to walk."""
+        w, due, name = self.w, self.due["issue"], "issue"
+        first, second, left = (Signal(6, name=f"tiles_{part}") for part in ("1", "2", "left"))
+        groups = self.numbers[1]
+        count = strips(Mux(w.begun, w.outputs_left, self.front[name]))
+        self.m.d.comb += [
+            first.eq(times(count, self.groups)),
+            left.eq(Mux(w.begun, first - self.groups + w.groups_left, first)),
+            second.eq(times(strips(self.words[1]), groups))]
+        return Mux(due != 0, left, 0) + Mux(due == 2, second, 0)
+
+    def parts(self) -> dict[str, tuple[Value, Any, Any, int]]:
+        """Work that is left of the jobs accepted: how much of it, what comes, what goes; weight.
+
+        A beat weighs 1; taking a word into one 2, for the beat and the step; a word 1 more than it
+        is taken, in each stage before; a tile as four columns and two words.
+        """
+        unit, p, s, w = self.unit, self.p, self.port_inside, self.w
+        tile, strip, port = unit.walk.o, unit.strip_loader, unit.result_port
+        out = p.fifo.o.valid
+        words = total(self.fifo_words[:-1])
+        upstream = total([
+            Mux(tile.valid, tile.payload.words, 0), Mux(self.columns != 0, self.view.words, 0),
+            Mux(unit.issue.tile_end, self.i.behind.tile.channels, 0), *self.drain_words])
+        return {
+            "jobs": (self.held, 0, unit.offered, 1),
+            "strips": (self.strips_to_load, 0, strip.done, 1),
+            "activations": (self.due["acts"], 0, unit.act_loader.done, 1),
+            "tiles": (self.tiles(), 0, w.take, TILE),
+            "columns": (self.columns + Mux(tile.valid, tile.payload.columns, 0),
+                        Mux(w.take, w.length, 0), ~self.i.idle, 1),
+            "sums": (upstream, Mux(w.take, w.words, 0), unit.drain.valid, WORD + 1),
+            "words": (total(self.post_valid), unit.drain.valid, unit.post.o.valid, WORD),
+            "takes": (Mux(self.raw, words << 1, words) + (out & (p.part != 0)),
+                      Mux(unit.post.o.valid, Mux(self.raw, 2, 1), 0), p.takes, TAKE),
+            "beats": (p.full + s.behind + port.o.valid, p.takes & p.fills,
+                      port.o.valid & port.o.ready, 1),
+        }
+
     def within(self, stalled: Any, stall: int) -> Value:
         """Cycles until the next step at most: the least of what each thing under way says."""
         unit, w, i, d, f, p = self.unit, self.w, self.i, self.d, self.f, self.p
@@ -562,7 +589,7 @@ class Between:
         wait = len(self.start)
         roomy = i.room > unit.cols
         strip, acts = unit.strip_loader, unit.act_loader
-        show = {name: Mux(self.shown[name], 0, Mux(self.left[name], 2, 1))
+        show = {name: Mux(self.shown[name], 0, Mux(self.leaving[name], 2, 1))
                 for name in STAGES[:-1]}
         bounds = [
             *((now, 0) for now in (~i.idle, unit.drain.valid, self.part("queue").checking,
