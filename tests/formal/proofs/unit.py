@@ -28,7 +28,8 @@ GIVEN = (
     "registers' bus: pushes, errors and clears come at any time; all jobs are raw, or none is. In "
     "the place of the loaders is what strip_loader_banks and act_loader prove of them: a strip or "
     "a half is loaded at any time while there is a job and a place for it. That the loader of "
-    "activations goes on in its turn is the proof act_loader_goes_on; of the strip loader it is not proved. No reset, no tables.")
+    "activations goes on in its turn is the proof act_loader_goes_on; of the strip loader it is "
+    "not proved. No reset, no tables.")
 WITHIN = 16
 """Cycles in a row without a step, at most."""
 
