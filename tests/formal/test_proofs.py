@@ -1,5 +1,8 @@
 """A few proofs, and that none passes for nothing; continuous integration runs `make prove`."""
 import ast
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +40,16 @@ def test_a_cover_or_bug_out_of_reach_is_a_failure_that_can_be_run_again(task, tm
     assert not found.holds
     assert f"make prove ARGS='--only stream_break --task {task}'" in found.said
     assert str(tmp_path / "stream_break" / task) in found.said
+
+
+def test_bugs_are_looked_for_without_what_holds_between_the_cycles(tmp_path):
+    out, asserted = tmp_path / "design.il", []
+    for bug in ([], ["--bug", "0"]):
+        subprocess.run([sys.executable, "-m", "tests.formal.elaborate", "unit_goes_on", str(out),
+                        *bug], cwd=ROOT, check=True)
+        asserted.append(len(re.findall(r'FLAVOR "assert"', out.read_text())))
+    assert asserted[0] > 100
+    assert asserted[1] == 1
 
 
 def test_a_bug_that_is_nowhere_is_refused():
