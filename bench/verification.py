@@ -71,8 +71,9 @@ OPEN = [
     "not a device. Words of 36 bits with the output register are a mode of the DP16KD that "
     "yosys' own mapping never uses.",
     "Proofs hold for the sizes they name, and for the components as Amaranth elaborates "
-    "them with memories as registers. That the whole unit never deadlocks is tested, and checked "
-    "in the first cycles of a small one with stand-ins for its loaders, not proved.",
+    "them with memories as registers. That a small unit ends its jobs is proved with stand-ins for "
+    "its loaders; of the real ones, that the loader of activations goes on is proved, and that the "
+    "loader of strips does is tested alone.",
     "Two clocks meet nowhere in the unit; on the board the serial line comes in through a "
     "synchroniser, which simulation without metastability cannot judge.",
 ]
