@@ -187,6 +187,11 @@ def ones(value: Any) -> Value:
     return sum(Value.cast(value), Const(0, 1))
 
 
+def times(value: Any, number: Any) -> Value:
+    """A product, a sum for each bit of the factor of few bits."""
+    return sum((Mux(value[bit], number << bit, 0) for bit in range(len(value))), Const(0, 1))
+
+
 def bits_of(*values: Any) -> Value:
     """Values side by side, the first in the lowest bits."""
     return Cat(*(Value.cast(value) for value in values))

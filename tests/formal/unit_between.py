@@ -10,7 +10,7 @@ from amaranth.lib import data
 
 from sparseloom.hw.job_queue import STAGES
 from sparseloom.hw.postprocess import PostLane, PostProcess
-from tests.formal.parts import Assert, Opened, implies, ones, past
+from tests.formal.parts import Assert, Opened, implies, ones, past, times
 
 NEVER = 63
 TAKE = 2
@@ -33,11 +33,6 @@ def nearest(m: Module, bounds: Iterable[tuple[Any, Any]], *, name: str) -> Value
                      after.eq(Mux(this < least, this, least))]
         least = after
     return least
-
-
-def times(value: Any, number: Any) -> Value:
-    """A product, a sum for each bit of the factor of few bits."""
-    return total(Mux(value[bit], number << bit, 0) for bit in range(len(value)))
 
 
 def strips(outputs: Any) -> Value:

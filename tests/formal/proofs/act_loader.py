@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparseloom.hw import act_loader
 from sparseloom.hw.job_queue import CAUSES
-from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, ones, past
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, ones, past, times
 from tests.formal.proof import Bug, Proof
 
 ROWS, COLS, MAX_K, ACT_WORDS, BUS_BYTES = 3, 2, 3, 6, 4
@@ -92,7 +92,7 @@ def design(within=0):
     m.d.sync += [k.eq(job.inputs), groups.eq(job.groups)]
     product = Signal(5)
     m.d.comb += [
-        stage.valid.eq(free(m, name="stage_valid")), product.eq(_times(job.inputs, job.groups)),
+        stage.valid.eq(free(m, name="stage_valid")), product.eq(times(job.inputs, job.groups)),
         job.as_value().eq(free(m, len(job.as_value()), name="job")),
         Assume(implies(stage.valid, (job.inputs >= 1) & (job.inputs <= MAX_K)
                        & (job.groups >= 1) & (job.groups <= ACT_WORDS)
@@ -118,7 +118,7 @@ def design(within=0):
         Signal(name="too_early"), Signal(name="gap"), Signal(name="packet_ended"),
         Signal(name="told_once"))
     now, total, due = Signal.like(got, name="got_now"), Signal(6), Signal(6)
-    m.d.comb += [now.eq(got + ones(keep)), due.eq(_times(k, groups)),
+    m.d.comb += [now.eq(got + ones(keep)), due.eq(times(k, groups)),
                  total.eq((due << 1) + due)]
     hole = Cat(keep[at] & ~keep[at - 1] for at in range(1, BUS_BYTES)).any() | ~keep[0] \
         | ~(keep.all() | beat.last)
@@ -215,8 +215,8 @@ def design(within=0):
     with m.If(loading & primed):
         m.d.comb += [
             Assert(channel < channels), Assert(group < groups), Assert(block < k),
-            Assert(block[0] == 0), Assert(base == _times(k, group)),
-            Assert(words == _times(block, groups) + _times(channels, group) + channel),
+            Assert(block[0] == 0), Assert(base == times(k, group)),
+            Assert(words == times(block, groups) + times(channels, group) + channel),
             Assert(words < due),
             Assert(inside.at == (base + block + channel)[:3]),
             Assert(inside.left == channels - 1 - channel),
@@ -286,11 +286,6 @@ def design(within=0):
     m.d.comb += [Cover(announced & (words == 4) & ~error_told),
                  Cover((dut.error == CAUSES["acts_late_last"]) & ~gap & (words == 2))]
     return m
-
-
-def _times(value, number):
-    """A product, a sum for each bit of the factor of few bits."""
-    return sum((Mux(value[bit], number << bit, 0) for bit in range(len(value))), Const(0, 1))
 
 
 PROOFS = [Proof(
