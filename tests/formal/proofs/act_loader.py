@@ -35,6 +35,7 @@ class AnyGearbox(wiring.Component):
             "i": In(stream.Signature(data.StructLayout({"data": 8 * in_bytes, "last": 1}))),
             "o": Out(stream.Signature(data.StructLayout({
                 "data": 8 * out_bytes, "count": range(out_bytes + 1), "last": 1}))),
+            "empty": Out(1),
         })
 
     def elaborate(self, platform):
@@ -49,7 +50,7 @@ class AnyGearbox(wiring.Component):
             self.i.ready.eq(takes & ~ending & (level <= 2 * self.out_bytes)),
             self.o.valid.eq(offers & (level >= count) & (level != 0)),
             self.o.p.data.eq(free(m, 8 * self.out_bytes, name="gearbox_data")),
-            self.o.p.count.eq(count), self.o.p.last.eq(last),
+            self.o.p.count.eq(count), self.o.p.last.eq(last), self.empty.eq(level == 0),
         ]
         leaves = Mux(self.o.valid & self.o.ready, count, 0)
         m.d.sync += level.eq(level - leaves + Mux(comes, self.in_bytes, 0))

@@ -13,6 +13,9 @@ from sparseloom.hw.mask_expand import WINDOW, WINDOW_LOG, MaskExpand
 from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, ones, past
 from tests.formal.proof import Bug, Proof
 
+WITHIN = 4
+"""Cycles in a row without a step, at most, where that is proved."""
+
 
 def lowest(flags):
     """The lowest bit that is set, alone."""
@@ -117,7 +120,7 @@ def contract(m, dut, *, beat_bits, block_inputs, max_k):
                               if name not in ("m", "dut")})
 
 
-def design(beat_bits, block_inputs, max_k):
+def design(beat_bits, block_inputs, max_k, within=0):
     m = Module()
     dut = MaskExpand(beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
     opened = Opened(dut)
@@ -316,6 +319,27 @@ def design(beat_bits, block_inputs, max_k):
             Assert(implies(dut.out_of_range | inside.beyond | inside.left_over
                            | inside.behind.any() | inside.within, expected_out)),
         ]
+    if within:
+        stuck = Signal(within + 1)      # bit n: for more than n cycles
+        bitmap_was, masks_were = (past(m, port.valid, name=f"{name}_before")
+                                  for name, port in (("bitmap", dut.bitmap), ("masks", dut.masks)))
+        steps = Cat(dut.bitmap.ready, dut.masks.ready, dut.bitmap.valid & ~bitmap_was,
+                    dut.masks.valid & ~masks_were, inside.fill, inside.take, found,
+                    inside.advance & (some | has_next))
+        settled = looked_at & ~dut.start
+        was_done = past(m, dut.done & settled, name="was_done")
+        was_starved = past(m, dut.starved & settled, name="was_starved")
+        m.d.sync += stuck.eq(Mux(~settled | steps.any() | dut.done | dut.starved
+                                 | ~dut.bitmap.valid, 0, Cat(1, stuck)))
+        m.d.comb += [
+            Assert(~stuck[-1], "it goes on"),
+            Assert(implies(was_done, dut.done), "the end stays"),
+            Assert(implies(settled & dut.starved, ~masks_were)),
+            Assert(implies(was_starved & ~masks_were, dut.starved)),
+            Assert(implies(fresh & dut.bitmap.ready,
+                           position["bitmap"] < last_block >> (beat_bits - 1).bit_length()),
+                   "the bitmap's last word stays"),
+        ]
     m.d.comb += [
         Cover(fresh & dut.done & (total >= min(blocks, 3)) & (inputs == max_k - 1)
               & (every[:q].all() if q <= 4 else ones(every[:q]) >= 3)),
@@ -324,14 +348,15 @@ def design(beat_bits, block_inputs, max_k):
     return m
 
 
+GIVEN = ("Words come in order, after pauses of any length, and stay until they are taken. A start "
+         "comes at any time.")
 PROOFS = [Proof(
     name=f"mask_expand_{beat_bits}_{block_inputs}_{max_k}",
     claim="The indices given out are exactly the bits that are set below K, ascending, each once; "
           "at done all of them were, and the count of blocks and out_of_range are right; no word "
           "is taken that is not there.",
     at=f"words of {beat_bits} bits, blocks of {block_inputs} inputs, K up to {max_k}",
-    given="Words come in order, after pauses of any length, and stay until they are taken. A start "
-          "comes at any time.",
+    given=GIVEN,
     design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30,
     bugs=bugs)
     for beat_bits, block_inputs, max_k, bugs in (
@@ -356,4 +381,19 @@ PROOFS = [Proof(
                 old="next_several.eq(Mux(free, second_several, _first(waiting, "
                     "[*taken_several]))),",
                 new="next_several.eq(Mux(free, second_several, 0)),"),)),
-    )]
+    )] + [Proof(
+    name="mask_expand_goes_on",
+    claim=f"Once a word of the bitmap is there no more than {WITHIN} cycles in a row pass without "
+          "a step, until all is expanded or a mask is missing: a word comes or is taken, a window "
+          "of the bitmap, a block, a mask or an index is done. Of each a strip has so many. "
+          "Both ends stay, that of a missing mask until one comes; the bitmap's last word is left "
+          "where it is.",
+    at="words of 8 bits, blocks of 4 inputs, K up to 24", given=GIVEN,
+    design=partial(design, 8, 4, 24, WITHIN), depth=WITHIN + 3, cover_depth=30,
+    bugs=(
+        Bug(what="the scan waits for a block of a window to take the window", file="mask_expand.py",
+            old="refill.eq(has_next & low),", new="refill.eq(has_next & ~low),"),
+        Bug(what="a missing mask is told for a cycle alone", file="mask_expand.py",
+            old="& ~has_fetched & ~self.masks.valid),",
+            new="& ~has_fetched & ~self.masks.valid & ~starved),"),
+    ))]

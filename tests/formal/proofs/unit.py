@@ -27,9 +27,9 @@ GIVEN = (
     "Results are taken in one of two cycles in a row at least. Data are cut free, and the "
     "registers' bus: pushes, errors and clears come at any time; all jobs are raw, or none is. In "
     "the place of the loaders is what strip_loader_banks and act_loader prove of them: a strip or "
-    "a half is loaded at any time while there is a job and a place for it. That the loader of "
-    "activations goes on in its turn is the proof act_loader_goes_on; of the strip loader it is "
-    "not proved. No reset, no tables.")
+    "a half is loaded at any time while there is a job and a place for it. That they go on in "
+    "their turn is proved of each alone: act_loader_goes_on, strip_loader_goes_on. No reset, no "
+    "tables.")
 WITHIN = 16
 """Cycles in a row without a step, at most."""
 
