@@ -118,6 +118,12 @@ def _reached(rows: Rows, compression: float) -> bool:
     return all(row["compression"]["encoder"] >= compression - 0.005 for row in rows)
 
 
+def _losses(measured: Mapping[str, Rows]) -> str:
+    """What each task loses, and which of them do not count."""
+    return ", ".join(f"{task} {_loss(some):+.1f}" + ("" if _counts(some) else " (no count)")
+                     for task, some in measured.items())
+
+
 def bars(rows: Rows) -> list[tuple[str, str, str]]:
     """The bars: what is asked, ``met``, ``missed`` or ``open``, and the figures."""
     found = []
@@ -126,8 +132,6 @@ def bars(rows: Rows) -> list[tuple[str, str, str]]:
     measured = {task: some for task, some in measured.items() if some}
     counting = {task: some for task, some in measured.items() if _counts(some)}
     met = [task for task, some in counting.items() if _loss(some) <= BAR and _reached(some, 2.0)]
-    figures = ", ".join(f"{task} {_loss(some):+.1f}" + ("" if task in counting else " (no count)")
-                        for task, some in measured.items())
     # Tasks not measured yet may count too, so a majority is one of all that may.
     unknown = len(TASKS) - len(measured)
     if 2 * len(met) > len(counting) + unknown:
@@ -137,7 +141,8 @@ def bars(rows: Rows) -> list[tuple[str, str, str]]:
     else:
         state = "open"
     found.append(("MiniLM at 2× loses at most 1.0 on most of its tasks that count", state,
-                  f"{len(met)} of {len(counting)} that count: {figures}" if measured else ""))
+                  f"{len(met)} of {len(counting)} that count: {_losses(measured)}"
+                  if measured else ""))
 
     fives = {task: some for task in TASKS if (some := _pick(
         rows, model="minilm", task=task, method="reweighted", compression=5.0))}
@@ -145,8 +150,7 @@ def bars(rows: Rows) -> list[tuple[str, str, str]]:
             if _counts(some) and _loss(some) <= BAR and _reached(some, 5.0)]
     state = "met" if good else "missed" if len(fives) == len(TASKS) else "open"
     found.append(("MiniLM at 5× loses at most 1.0 on at least one task that counts", state,
-                  ", ".join(f"{task} {_loss(some):+.1f}" + ("" if _counts(some) else " (no count)")
-                            for task, some in fives.items())))
+                  _losses(fives)))
 
     paper = {task: some for task in ("mrpc", "stsb") if (some := _pick(
         rows, model="distilbert", task=task, method="reweighted", compression=1.79))}
@@ -156,8 +160,7 @@ def bars(rows: Rows) -> list[tuple[str, str, str]]:
         state = "met" if average <= BAR and reached else "missed"
     else:
         state = "open"
-    found.append(("DistilBERT at 1.79× loses at most 1.0 on average", state,
-                  ", ".join(f"{task} {_loss(some):+.1f}" for task, some in paper.items())))
+    found.append(("DistilBERT at 1.79× loses at most 1.0 on average", state, _losses(paper)))
 
     found.append(_int8_bar(rows))
     return found
