@@ -72,8 +72,8 @@ OPEN = [
     "yosys' own mapping never uses.",
     "Proofs hold for the sizes they name, and for the components as Amaranth elaborates "
     "them with memories as registers. That a small unit ends its jobs is proved with stand-ins for "
-    "its loaders, without tables and resets; that the real loaders go on is proved of each alone, "
-    "and that the proofs fit together is an argument, not a proof.",
+    "its loaders, without tables and resets; that the loaders go on is proved of each alone, with "
+    "stand-ins for parts of them; that the proofs fit together is an argument, not a proof.",
     "Two clocks meet nowhere in the unit; on the board the serial line comes in through a "
     "synchroniser, which simulation without metastability cannot judge.",
 ]

@@ -58,8 +58,12 @@ def contract(m, dut, *, in_bytes, out_bytes):
 
     # It is never late.
     could = past(m, ~dut.o.valid & ((held.count >= out_bytes) | held.ends.any()), name="could")
+    left = held.count - count
+    follows = past(m, dut.o.valid & dut.o.ready
+                   & ((left >= out_bytes) | (held.ends >> count).any()), name="follows")
     m.d.comb += [
         Assert(implies(could, dut.o.valid), "a word that is complete is offered in the next cycle"),
+        Assert(implies(follows, dut.o.valid), "... and in the cycle behind the word before it"),
         Assert(implies((held.count < out_bytes) & ~held.ends.any(), dut.i.ready),
                "a word is taken as long as none is complete"),
     ]

@@ -22,8 +22,10 @@ def lowest(flags):
     return (flags & (~flags + 1)[:len(flags)])[:len(flags)]
 
 
-def contract(m, dut, *, beat_bits, block_inputs, max_k):
+def contract(m, dut, *, beat_bits, block_inputs, max_k, padding=0):
     """A strip of any masks, and what comes out of it; the inputs are driven.
+
+    ``padding`` words may come behind those of the masks.
 
     Returns
     -------
@@ -32,7 +34,7 @@ def contract(m, dut, *, beat_bits, block_inputs, max_k):
     """
     q, q_log = block_inputs, (block_inputs - 1).bit_length()
     blocks = -(-max_k // q)
-    words, mask_words = -(-blocks // beat_bits), -(-blocks * q // beat_bits)
+    words, mask_words = -(-blocks // beat_bits), -(-blocks * q // beat_bits) + padding
     mask_count = beat_bits // q
 
     # A strip: its masks change with ``start`` alone.
@@ -120,13 +122,14 @@ def contract(m, dut, *, beat_bits, block_inputs, max_k):
                               if name not in ("m", "dut")})
 
 
-def design(beat_bits, block_inputs, max_k, within=0):
+def design(beat_bits, block_inputs, max_k, padding=0, within=0):
     m = Module()
     dut = MaskExpand(beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
     opened = Opened(dut)
     m.submodules.dut = opened.fragment
     inside = opened[dut]
-    seen = contract(m, dut, beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k)
+    seen = contract(m, dut, beat_bits=beat_bits, block_inputs=block_inputs, max_k=max_k,
+                    padding=padding)
     q, q_log, group, groups = block_inputs, inside.q_log, inside.group, inside.groups
     windows, mask_count, blocks = inside.windows, inside.mask_count, seen.blocks
     inputs, bitmap, chunks, age, fresh, looked_at, position = (
@@ -355,27 +358,28 @@ PROOFS = [Proof(
     claim="The indices given out are exactly the bits that are set below K, ascending, each once; "
           "at done all of them were, and the count of blocks and out_of_range are right; no word "
           "is taken that is not there.",
-    at=f"words of {beat_bits} bits, blocks of {block_inputs} inputs, K up to {max_k}",
+    at=f"words of {beat_bits} bits, blocks of {block_inputs} inputs, K up to {max_k}"
+       f"{', a word of padding behind the masks' if padding else ''}",
     given=GIVEN,
-    design=partial(design, beat_bits, block_inputs, max_k), depth=4, cover_depth=30,
+    design=partial(design, beat_bits, block_inputs, max_k, padding), depth=4, cover_depth=30,
     bugs=bugs)
-    for beat_bits, block_inputs, max_k, bugs in (
-        (8, 4, 24, (
+    for beat_bits, block_inputs, max_k, padding, bugs in (
+        (8, 4, 24, 1, (
             Bug(what="a block behind the last one is expanded", file="mask_expand.py",
                 old="present.eq(Mux(refill, next_window & next_inside, present >> 1)),",
                 new="present.eq(Mux(refill, next_window, present >> 1)),"),)),
-        (16, 8, 24, (
+        (16, 8, 24, 0, (
             Bug(what="the second group of a mask is given out twice", file="mask_expand.py",
                 old="some_next.eq(begun(has_second) | comes)",
                 new="some_next.eq(begun(has_second) | some_next)"),
             Bug(what="a mask is read again while the word behind it comes", file="mask_expand.py",
                 old="mask_there.eq(self.masks.valid & running[2] & ~mask_pop)",
                 new="mask_there.eq(self.masks.valid & running[2])"))),
-        (16, 16, 32, (
+        (16, 16, 32, 0, (
             Bug(what="the third group of a mask is given out again", file="mask_expand.py",
                 old="| (waiting & ~_lowest(waiting) & busy.replicate(len(waiting)))),",
                 new="| (waiting & busy.replicate(len(waiting)))),"),)),
-        (32, 16, 48, (
+        (32, 16, 48, 0, (
             Bug(what="of a third group that has several the first is given out alone",
                 file="mask_expand.py",
                 old="next_several.eq(Mux(free, second_several, _first(waiting, "
@@ -388,8 +392,9 @@ PROOFS = [Proof(
           "of the bitmap, a block, a mask or an index is done. Of each a strip has so many. "
           "Both ends stay, that of a missing mask until one comes; the bitmap's last word is left "
           "where it is.",
-    at="words of 8 bits, blocks of 4 inputs, K up to 24", given=GIVEN,
-    design=partial(design, 8, 4, 24, WITHIN), depth=WITHIN + 3, cover_depth=30,
+    at="words of 8 bits, blocks of 4 inputs, K up to 24 (a bitmap of one word), a word of padding "
+       "behind the masks",
+    given=GIVEN, design=partial(design, 8, 4, 24, 1, WITHIN), depth=WITHIN + 3, cover_depth=30,
     bugs=(
         Bug(what="the scan waits for a block of a window to take the window", file="mask_expand.py",
             old="refill.eq(has_next & low),", new="refill.eq(has_next & ~low),"),

@@ -7,8 +7,8 @@ from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, one
 from tests.formal.proof import Bug, Proof
 
 ROWS, COLS, MAX_K, ACT_WORDS, BUS_BITS, BLOCK = 2, 2, 4, 4, 64, 4
-AT = (f"{ROWS} x {COLS}, max_k {MAX_K}, beats of {BUS_BITS} bits, jobs with a table and without; "
-      "a reset at any time")
+AT = (f"{ROWS} x {COLS}, max_k {MAX_K} (a bitmap of one word), beats of {BUS_BITS} bits, jobs with "
+      "a table and without; a reset at any time")
 
 
 def anything(part):
@@ -72,10 +72,8 @@ def banks(m, dut, opened, full, ready, walked):
 
     Returns
     -------
-    failed : Signal
+    Signal
         A packet was not right.
-    phases : list of Value
-        Where the loader stands: one of them, or none once a packet failed.
     """
     inside, stage, told_ready = opened[dut], dut.stage, opened[dut].strip_waits
     done, right, taken = inside.done, inside.right, inside.taken
@@ -97,6 +95,7 @@ def banks(m, dut, opened, full, ready, walked):
               inside.finish, done]
     under_way = ~inside.wait & (sum(phases, Const(0, 1)) != 0)
     was_done = past(m, done, name="was_done")
+    was_lut_free = past(m, dut.lut_free, name="was_lut_free")
     m.d.comb += [
         Assert(implies(taken, stage.valid), "no beat without a job"),
         Assert(implies(taken, inside.table_due | (full <= 1)), "no strip without a free bank"),
@@ -105,6 +104,8 @@ def banks(m, dut, opened, full, ready, walked):
                "no bank is written that may be read"),
         Assert(implies(dut.w_write.en & under_way & ~inside.table_due,
                        (dut.w_write.addr[0] == bank) & (full <= 1))),
+        Assert(implies(inside.begin & inside.table_due, was_lut_free),
+               "no table is begun while its bank is in use"),
         Assert(implies(taken, ~failed), "nothing more behind a packet that was not right"),
         Assert(implies(told_ready, past(m, done & right & ~inside.table_due, name="was_right")),
                "a strip is told after its check held"),
@@ -158,8 +159,8 @@ def banks(m, dut, opened, full, ready, walked):
     ]
     # A table's beat stays for a cycle a byte; a table has no other sections.
     table_stays, byte, bytes_ = inside.table_stays, inside.byte, dut.bus_bits // 8
-    of_strip = Cat(inside.at_bitmap, inside.at_masks, inside.at_weights, inside.at_params,
-                   word_at.bitmap, word_at.masks, word_at.weights, word_at.params)
+    never_of_table = Cat(inside.at_bitmap, inside.at_masks, inside.at_weights, inside.at_params,
+                         word_at.bitmap, word_at.masks, word_at.weights, word_at.params)
     m.d.comb += [
         Assert(implies(table_stays, word_at.table & ~inside.ready & ~inside.finish)),
         Assert(implies(word_at.table, (byte == bytes_ - 1) ^ table_stays)),
@@ -168,7 +169,7 @@ def banks(m, dut, opened, full, ready, walked):
         Assert(inside.table_moves == (table_stays & (byte == bytes_ - 2))),
         Assert(implies(inside.table_moves & ~inside.ended, inside.reopens)),
         Assert(implies(inside.at_table | word_at.table, inside.table_due)),
-        Assert(implies(of_strip.any(), ~inside.table_due)),
+        Assert(implies(never_of_table.any(), ~inside.table_due)),
     ]
     for number in range(2):
         there = (full == 2) | ((full == 1) & (bank != number))
@@ -181,7 +182,7 @@ def banks(m, dut, opened, full, ready, walked):
         Assert(implies(done & ~inside.table_due, Array([opened.signal("ends_0"),
                                                         opened.signal("ends_1")])[bank])),
     ]
-    return failed, phases
+    return failed
 
 
 def loader():
@@ -196,7 +197,7 @@ def design():
     m = Module()
     dut = loader()
     opened, full, ready, walked = surroundings(m, dut)
-    failed, _ = banks(m, dut, opened, full, ready, walked)
+    failed = banks(m, dut, opened, full, ready, walked)
     m.d.comb += [Cover(opened[dut].strip_waits & (dut.length != 1)),
                  Cover(failed & dut.stage.valid)]
     return m
@@ -205,10 +206,10 @@ def design():
 PROOFS = [Proof(
     name="strip_loader_banks",
     claim="Whatever the stream holds: one packet at a time is under way; no beat is taken without "
-          "a job, no strip's without a free bank; what is written while a packet is under way goes "
-          "to the bank that is due, which may not be read; a strip is told as ready only after its "
-          "packet's checks held, and with its header's count of columns; nothing is taken behind a "
-          "packet that was not right.",
+          "a job, no strip's without a free bank, and no table is begun whose bank is in use; what "
+          "is written while a strip's packet is under way goes to the bank that is due, which may "
+          "not be read; a strip is told as ready only after its packet's checks held, and with its "
+          "header's count of columns; nothing is taken behind a packet that was not right.",
     at=AT,
     given="Masks, gearbox, queue and CRC give out anything at any time. Jobs come as the queue "
           "shows them (proof job_queue). What is ready is taken, what was taken is released.",

@@ -1,4 +1,4 @@
-"""The weight stream is loaded: no packet waits for ever, and its sections are of counted beats."""
+"""The weight stream is loaded: no packet waits for ever, and each beat is nearer to its end."""
 from functools import partial
 from types import SimpleNamespace
 
@@ -48,8 +48,8 @@ class TimelyExpand(strip_loader.MaskExpand):
         m.d.comb += [
             self.moves.eq(free(m, name="expand_moves") | self.bitmap.ready | self.masks.ready
                           | (self.bitmap.valid & ~bitmap_was) | (self.masks.valid & ~masks_were)),
-            Assume(implies(self.bitmap.ready & (self.age >= 2), settled & self.bitmap.valid
-                           & (self.popped < self.last_word))),
+            Assume(implies(self.bitmap.ready & (self.age >= 2), (self.age == self.START)
+                           & self.bitmap.valid & (self.popped < self.last_word))),
             Assume(implies(self.masks_next, self.masks.valid)),
             Assume(implies(was_done, self.done)),
             Assume(implies(settled & self.starved, ~masks_were)),
@@ -89,11 +89,12 @@ def design(between=True):
         Assume(past(m, dut.i.valid, name="offered") | dut.i.valid),
         Assume(implies(stage.valid, (stage.job.inputs >= 1) & (stage.job.inputs <= MAX_K))),
         Assert(~stuck[-1], "it goes on"),
-        Cover(inside.strip_waits & (dut.length != 1)), Cover(inside.table_moves),
+        Cover(inside.strip_waits & (dut.length != 1)),
     ]
+    failed = banks(m, dut, opened, full, ready, walked) if between else Const(0, 1)
+    seen = stands(inside, failed)
+    order(m, opened, inside, seen)
     if between:
-        failed, _ = banks(m, dut, opened, full, ready, walked)
-        seen = stands(inside, failed)
         ends(m, inside, seen)
         gearbox(m, opened, inside, seen)
         bitmap(m, opened, inside, stage, seen)
@@ -102,21 +103,21 @@ def design(between=True):
 
 
 def stands(inside, failed):
-    """Where the loader stands."""
-    said = SimpleNamespace(
+    """Where the loader stands, by name, and whether an error is told or on its way."""
+    seen = SimpleNamespace(
         failed=failed, header=Cat(inside.at_header), check=Cat(inside.at_check),
         trailer=Cat(inside.at_trailer), in_word=inside.word_at.as_value().any())
-    said.begins = inside.wait | said.header.any() | said.check.any()
-    said.of_strip = ~said.begins & ~failed & ~inside.table_due & ~inside.table_done
+    seen.begins = inside.wait | seen.header.any() | seen.check.any()
+    seen.of_strip = ~seen.begins & ~failed & ~inside.table_due & ~inside.table_done
     word, spare, held = inside.word, inside.spare, inside.full
     # A mistake was told, or is on its way to that.
-    said.doomed = (
+    seen.doomed = (
         inside.told | inside.hit.any()
         | (inside.beat_at & (inside.bad_keep | inside.early_last | inside.late_last))
-        | (said.in_word & word.last & ~inside.trailer_end)
+        | (seen.in_word & word.last & ~inside.trailer_end)
         | (held & spare.last & ~(inside.spare_at.trailer[-1] & inside.final))
         | (inside.judge & inside.too_many.any()) | (inside.judged & inside.in_header.any()))
-    return said
+    return seen
 
 
 def ends(m, inside, seen):
@@ -128,6 +129,8 @@ def ends(m, inside, seen):
                   inside.at_params, inside.at_table, seen.trailer).any()
     m.d.comb += [
         Assert(implies(seen.failed, seen.doomed)),
+        Assert(implies(held, inside.spare_at.weights | inside.spare_at.params
+                       | inside.spare_at.trailer.any())),
         Assert(was_reset | (inside.anew == wait)), Assert(implies(was_reset, ~inside.job_there)),
         Assert(implies(section, inside.ready | inside.ended | inside.table_stays)),
         Assert(implies(seen.check[1], inside.reopens | inside.ended)),
@@ -218,6 +221,25 @@ def sections(m, opened, inside, seen):
     ]
 
 
+def order(m, opened, inside, seen):
+    """State that each beat brings the packet nearer to its end."""
+    at_fixed = inside.at_params | inside.at_table
+    counted = (("bitmap", inside.at_bitmap), ("masks", inside.at_masks),
+               ("weights", inside.at_weights), ("fixed", at_fixed))
+    phases = [*seen.header, seen.check.any(), *(at for _, at in counted), *seen.trailer,
+              inside.finish]
+    phase, left = Signal(range(len(phases))), Signal(16)
+    m.d.comb += [
+        phase.eq(sum((Mux(at, number, 0) for number, at in enumerate(phases)), Const(0, 1))),
+        left.eq(sum((Mux(at, opened.signal(f"{name}_left"), 0) for name, at in counted),
+                    Const(0, 1))),
+    ]
+    taken = past(m, inside.taken & ~seen.doomed, name="beat_taken")
+    before, left_before = past(m, phase, name="phase_before"), past(m, left, name="left_before")
+    m.d.comb += Assert(implies(taken, (phase > before) | (
+        (phase == before) & (left != 0) & (left + 1 == left_before))), "nearer to the end")
+
+
 def units(bits):
     """The units of alignment that so many bits fill."""
     return (bits + (strip_loader.UNIT_BITS - 1)) >> UNIT_SHIFT
@@ -227,14 +249,14 @@ PROOFS = [Proof(
     name="strip_loader_goes_on",
     claim=f"With a job and a free bank, or table, no more than {WITHIN} cycles in a row pass "
           "without a beat taken, weights out of the gearbox, a step of the masks' expansion or the "
-          "end of a packet, until a mistake is told; for a table and a damaged packet, too. While "
-          "the door is at a section beats of it are to come, counted down; the sections follow "
-          "each other; so each packet is loaded or stopped.",
+          "end of a packet, until a mistake is told; for a table and a damaged packet, too. Until "
+          "a mistake is on its way to that, each beat leaves fewer of its section to come or leads "
+          "to a later one. So each packet is loaded or stopped.",
     at=AT,
-    given="A beat is offered in one of two cycles in a row at least. The gearbox is as little late "
-          "as its proofs say, or a cycle more; the masks' expansion goes on as its proof says; the "
-          "queue of masks and the CRC give out anything. Jobs come as the queue shows them (proof "
-          "job_queue). What is ready is taken, what was taken is released.",
+    given="A beat is offered in one of two cycles in a row at least. The gearbox is as little "
+          "late as its proofs say, or a cycle more; the masks' expansion goes on as its proof says, "
+          "and ends its steps; the queue of masks and the CRC give out anything. Jobs come as the "
+          "queue shows them (proof job_queue). What is ready is taken, what was taken is released.",
     design=design, depth=WITHIN + 3, cover_depth=40,
     bare=partial(design, between=False), search="abc bmc3",
     bugs=(
@@ -247,4 +269,6 @@ PROOFS = [Proof(
         Bug(what="the door stays shut behind a table's beat", file="strip_loader.py",
             old="reopens.eq((at_check[0] | table_nearly) & ~ended)",
             new="reopens.eq(at_check[0] & ~ended)"),
+        Bug(what="a section's last beat is not known as that", file="strip_loader.py",
+            old="last.eq(left == 2)", new="last.eq(left == 3)"),
     ))]
