@@ -254,9 +254,10 @@ PROOFS = [Proof(
           "to a later one. So each packet is loaded or stopped.",
     at=AT,
     given="A beat is offered in one of two cycles in a row at least. The gearbox is as little "
-          "late as its proofs say, or a cycle more; the masks' expansion goes on as its proof says, "
-          "and ends its steps; the queue of masks and the CRC give out anything. Jobs come as the "
-          "queue shows them (proof job_queue). What is ready is taken, what was taken is released.",
+          "late as its proofs say, or a cycle more; the masks' expansion goes on as its proof "
+          "says, and ends its steps; the queue of masks and the CRC give out anything. Jobs come "
+          "as the queue shows them (proof job_queue). What is ready is taken, what was taken is "
+          "released.",
     design=design, depth=WITHIN + 3, cover_depth=40,
     bare=partial(design, between=False), search="abc bmc3",
     bugs=(
