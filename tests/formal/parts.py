@@ -177,6 +177,13 @@ def past(m: Module, value: Any, *, name: str, reset_less: bool = False) -> Signa
     return before
 
 
+def goes_on(m: Module, waits: Any, within: int) -> None:
+    """No more than ``within`` cycles in a row pass in which ``waits`` is up."""
+    stuck = Signal(within + 1)          # bit n: for more than n cycles
+    m.d.sync += stuck.eq(Mux(waits, Cat(1, stuck), 0))
+    m.d.comb += Assert(~stuck[-1], "it goes on")
+
+
 def implies(condition: Any, then: Any) -> Value:
     """``then`` holds where ``condition`` does; both of one bit."""
     return ~Value.cast(condition).bool() | Value.cast(then).bool()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 
 from sparseloom.hw.mask_expand import WINDOW, WINDOW_LOG, MaskExpand
-from tests.formal.parts import Assert, Assume, Cover, Opened, free, implies, ones, past
+from tests.formal.parts import Assert, Assume, Cover, Opened, free, goes_on, implies, ones, past
 from tests.formal.proof import Bug, Proof
 
 WITHIN = 4
@@ -323,7 +323,6 @@ def design(beat_bits, block_inputs, max_k, padding=0, within=0):
                            | inside.behind.any() | inside.within, expected_out)),
         ]
     if within:
-        stuck = Signal(within + 1)      # bit n: for more than n cycles
         bitmap_was, masks_were = (past(m, port.valid, name=f"{name}_before")
                                   for name, port in (("bitmap", dut.bitmap), ("masks", dut.masks)))
         steps = Cat(dut.bitmap.ready, dut.masks.ready, dut.bitmap.valid & ~bitmap_was,
@@ -332,10 +331,8 @@ def design(beat_bits, block_inputs, max_k, padding=0, within=0):
         settled = looked_at & ~dut.start
         was_done = past(m, dut.done & settled, name="was_done")
         was_starved = past(m, dut.starved & settled, name="was_starved")
-        m.d.sync += stuck.eq(Mux(~settled | steps.any() | dut.done | dut.starved
-                                 | ~dut.bitmap.valid, 0, Cat(1, stuck)))
+        goes_on(m, settled & ~steps.any() & ~dut.done & ~dut.starved & dut.bitmap.valid, within)
         m.d.comb += [
-            Assert(~stuck[-1], "it goes on"),
             Assert(implies(was_done, dut.done), "the end stays"),
             Assert(implies(settled & dut.starved, ~masks_were)),
             Assert(implies(was_starved & ~masks_were, dut.starved)),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal
 
 from sparseloom.hw import strip_loader
-from tests.formal.parts import Assert, Assume, Cover, free, implies, past, times
+from tests.formal.parts import Assert, Assume, Cover, free, goes_on, implies, past, times
 from tests.formal.proof import Bug, Proof
 from tests.formal.proofs import mask_expand
 from tests.formal.proofs.act_loader import TimelyGearbox
@@ -79,16 +79,14 @@ def design(between=True):
     dut = loader()
     opened, full, ready, walked = surroundings(m, dut)
     inside, stage, weights = opened[dut], dut.stage, opened[dut].weights
-    stuck = Signal(WITHIN + 1)          # bit n: for more than n cycles
     place = Mux(inside.table_due, dut.lut_free, full <= 1)
     obliged = stage.valid & (place | ~inside.wait) & ~inside.told
     steps = (inside.taken | inside.done | inside.expand.moves
              | (weights.o.valid & weights.o.ready))
-    m.d.sync += stuck.eq(Mux(obliged & ~steps, Cat(1, stuck), 0))
+    goes_on(m, obliged & ~steps, WITHIN)
     m.d.comb += [
         Assume(past(m, dut.i.valid, name="offered") | dut.i.valid),
         Assume(implies(stage.valid, (stage.job.inputs >= 1) & (stage.job.inputs <= MAX_K))),
-        Assert(~stuck[-1], "it goes on"),
         Cover(inside.strip_waits & (dut.length != 1)),
     ]
     failed = banks(m, dut, opened, full, ready, walked) if between else Const(0, 1)
