@@ -1,6 +1,8 @@
 """Scores: which points there are, by hand; and the project's own table."""
 import json
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import plotly.graph_objects as go
 import pytest
@@ -50,10 +52,14 @@ def test_the_table_that_was_measured():
     for figure in section.figures.values():
         go.Figure(figure)       # knows every name and value
     assert section.body.count("<tr>") == 1 + len(ROWS)
-    best = max(ROWS, key=lambda row: row["dense"] - row["int8"])
+    seeds = defaultdict(list)       # a point is the mean of its seeds
+    for one in ROWS:
+        seeds[one["model"], one["task"], one["head"], one["method"], one.get("label"),
+              one["compression"]["asked"]].append(one["int8"] - one["dense"])
     points = score_figure(ROWS)["data"] + section.figures["methods"]["data"]
     lowest = min(value for line in points for value in line["y"] if value is not None)
-    assert lowest == pytest.approx(best["int8"] - best["dense"])
+    assert lowest == pytest.approx(min(map(fmean, seeds.values())))
+    assert len(ROWS) > len(seeds)
 
 
 def test_a_row_without_cycles():
